@@ -1,0 +1,56 @@
+# `make demo` and `make test` do all the set-up themselves, in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+EDGECNN := $(BIN)/edgecnn
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types tests slow board wheel clean
+
+# The straight line: zoo -> export -> quantize -> bench.
+demo: $(VENV)/.use
+	$(EDGECNN) export mobilenet --output $(DEMO)/mobilenet_v1_0.25_32.onnx
+	$(EDGECNN) quantize $(DEMO)/mobilenet_v1_0.25_32.onnx --max-drop 0.5
+	$(EDGECNN) export mobilenet --weights random --output $(DEMO)/mobilenet_v1.onnx
+	$(EDGECNN) quantize $(DEMO)/mobilenet_v1.onnx
+	$(EDGECNN) bench --output $(DEMO)/results.jsonl \
+	  $(DEMO)/mobilenet_v1_0.25_32.onnx $(DEMO)/mobilenet_v1_0.25_32.int8.onnx \
+	  $(DEMO)/mobilenet_v1.onnx $(DEMO)/mobilenet_v1.int8.onnx
+
+test: lint types tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# Everything that `make test` leaves out because it takes minutes.
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+# Needs an emulated or real 64-bit Arm board, see tests/board/README.md.
+board: $(VENV)/.dev
+	$(BIN)/python -m pytest -m board -rs
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) $(DEMO) dist build *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.use: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[cpu,export,images]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[dev]'
+	touch $@ $(VENV)/.use

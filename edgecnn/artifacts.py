@@ -1,0 +1,88 @@
+"""Opening a model file as an Artifact: what it is, without running it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from edgecnn.errors import BadInput
+from edgecnn.jsonform import from_json
+from edgecnn.onnxheader import OnnxHeader, read_header
+from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, Artifact, ModelSpec, Precision, Step
+
+_QUANTIZED_OPS = {"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul"}
+
+
+def load_artifact(path: str | Path, *, checksum: bool = True) -> Artifact:
+    """Return what a model file says about itself; a file of another origin gets inputs and outputs from its graph.
+
+    Args:
+        path: the .onnx file.
+        checksum: read the whole file for its SHA-256; without it, only the outline is read.
+
+    Raises:
+        BadInput: the file is missing, empty, cut short, not ONNX, or its edgecnn metadata is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder", "give the .onnx file in it")
+    header = read_header(path)
+    return Artifact(
+        path=path,
+        format="onnx",
+        precision=_precision(header),
+        sha256=file_sha256(path) if checksum else None,
+        size_bytes=path.stat().st_size,
+        spec=_spec(path, header),
+        lineage=_lineage(path, header),
+        opset=header.opsets.get("", 0),
+        ir_version=header.ir_version,
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _spec(path: Path, header: OnnxHeader) -> ModelSpec:
+    if SPEC_KEY not in header.metadata:
+        return ModelSpec(network=path.stem, inputs=header.inputs, outputs=header.outputs)
+    where = f"{path}: {SPEC_KEY}"
+    spec = from_json(ModelSpec, _metadata(path, header, SPEC_KEY), where=where, ignore_unknown=True)
+    if spec.preprocess is not None:
+        try:
+            spec.preprocess.check()
+        except BadInput as error:
+            raise BadInput(f"{where}.{error.message}", "export it again") from None
+    return spec
+
+
+def _lineage(path: Path, header: OnnxHeader) -> tuple[Step, ...]:
+    if LINEAGE_KEY not in header.metadata:
+        return ()
+    steps = _metadata(path, header, LINEAGE_KEY)
+    if not isinstance(steps, list):
+        raise BadInput(f"{path}: {LINEAGE_KEY}", expected="a list", got=type(steps).__name__)
+    return tuple(from_json(Step, step, where=f"{path}: {LINEAGE_KEY}", ignore_unknown=True) for step in steps)
+
+
+def _metadata(path: Path, header: OnnxHeader, key: str) -> Any:
+    try:
+        return json.loads(header.metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: {key} is not JSON: {error}", "export it again") from None
+
+
+def _precision(header: OnnxHeader) -> Precision:
+    if header.op_types & _QUANTIZED_OPS:
+        return "int8"
+    if "float16" in header.weight_dtypes:
+        return "fp16"
+    return "bf16" if "bfloat16" in header.weight_dtypes else "fp32"

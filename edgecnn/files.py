@@ -1,0 +1,40 @@
+"""Writing files so that nothing half-written is ever left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgecnn.errors import UnavailableError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, which becomes `path` in one step if the block ends well.
+
+    The temporary has the same suffix, and is removed if the block raises, an interruption included. Missing folders
+    are made.
+
+    Raises:
+        UnavailableError: the disk is full, or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise UnavailableError(
+            f"cannot write {path}: {error.strerror}", "free space or choose another place with --output"
+        ) from error
+    finally:
+        # Whatever hinders this (a read-only disk, a folder that is gone) is what the block failed by already.
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,267 @@
+"""What an .onnx file says about itself, read without the onnx package and without an engine.
+
+The file is one protobuf message (onnx/onnx.proto of the ONNX specification). Only the outline is decoded: versions,
+metadata, the graph's inputs and outputs, operator names and the types of the weights; weight data is skipped, so that
+the outline of a 500 MB file costs milliseconds. This is what lets a board check a file before an engine sees it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.errors import BadInput
+from edgecnn.specs import TensorSpec
+
+Buffer = bytes | mmap.mmap
+
+# TensorProto.DataType of onnx.proto -> numpy name.
+DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxHeader:
+    """The outline of an ONNX file.
+
+    Attributes:
+        ir_version: version of the file format.
+        opsets: operator set domain -> version; the default domain is "".
+        producer: name and version of the program that wrote the file.
+        metadata: the file's key-value pairs.
+        inputs: graph inputs that are not weights.
+        outputs: graph outputs.
+        op_types: the distinct operator names of the graph itself; those of sub-graphs and functions are not listed.
+        weight_dtypes: the distinct types of the graph's weights.
+        external_data: whether weights lie in other files.
+    """
+
+    ir_version: int
+    opsets: dict[str, int]
+    producer: str
+    metadata: dict[str, str]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    op_types: frozenset[str]
+    weight_dtypes: frozenset[str]
+    external_data: bool
+
+
+def read_header(path: Path) -> OnnxHeader:
+    """Return the outline of an .onnx file.
+
+    Raises:
+        BadInput: the file is missing, empty, cut short or not an ONNX model.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, 2) == 0:
+                raise BadInput(f"{path} is empty", "export it again")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+                return _decode(buffer)
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist", _neighbours(path)) from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
+    except _Malformed as error:
+        raise BadInput(f"{path} is not an ONNX model or is cut short: {error}", "export or copy it again") from None
+
+
+class _Malformed(Exception):
+    """The bytes are not the protobuf message that was expected."""
+
+
+def _decode(buffer: Buffer) -> OnnxHeader:
+    ir_version, graph = 0, None
+    opsets: dict[str, int] = {}
+    metadata: dict[str, str] = {}
+    producer = ["", ""]
+    for number, value, end in _fields(buffer, 0, len(buffer)):
+        if number == 1 and end is None:
+            ir_version = value
+        elif end is None:
+            continue
+        elif number in (2, 3):
+            producer[number - 2] = _text(buffer, value, end)
+        elif number == 7:
+            graph = (value, end)
+        elif number == 8:
+            opsets.update([_opset(buffer, value, end)])
+        elif number == 14:
+            metadata.update([_pair(buffer, value, end)])
+    if graph is None or not opsets or ir_version < 1:
+        raise _Malformed("no graph, operator set or version in it")
+    inputs, outputs, op_types, weights = _graph(buffer, *graph)
+    return OnnxHeader(
+        ir_version=ir_version,
+        opsets=opsets,
+        producer=" ".join(producer).strip(),
+        metadata=metadata,
+        inputs=tuple(spec for spec in inputs if spec.name not in weights),
+        outputs=tuple(outputs),
+        op_types=frozenset(op_types),
+        weight_dtypes=frozenset(dtype for dtype, _ in weights.values()),
+        external_data=any(external for _, external in weights.values()),
+    )
+
+
+def _graph(
+    buffer: Buffer, start: int, stop: int
+) -> tuple[list[TensorSpec], list[TensorSpec], set[str], dict[str, tuple[str, bool]]]:
+    inputs, outputs, op_types = [], [], set()
+    weights: dict[str, tuple[str, bool]] = {}
+    for number, value, end in _fields(buffer, start, stop):
+        if end is None:
+            continue
+        if number == 1:
+            op_types.add(_string_field(buffer, value, end, 4))
+        elif number == 5:
+            name, dtype, external = _weight(buffer, value, end)
+            weights[name] = (dtype, external)
+        elif number == 11:
+            inputs.append(_value_info(buffer, value, end))
+        elif number == 12:
+            outputs.append(_value_info(buffer, value, end))
+    return inputs, outputs, op_types, weights
+
+
+def _weight(buffer: Buffer, start: int, stop: int) -> tuple[str, str, bool]:
+    name, dtype, external = "", 0, False
+    for number, value, end in _fields(buffer, start, stop):
+        if number == 2 and end is None:
+            dtype = value
+        elif number == 8 and end is not None:
+            name = _text(buffer, value, end)
+        elif number == 14 and end is None:
+            external = value == 1
+    return name, DTYPES.get(dtype, f"type {dtype}"), external
+
+
+def _value_info(buffer: Buffer, start: int, stop: int) -> TensorSpec:
+    name, dtype = "", 0
+    shape: tuple[int | str, ...] = ()
+    for number, value, end in _fields(buffer, start, stop):
+        if number == 1 and end is not None:
+            name = _text(buffer, value, end)
+        elif number == 2 and end is not None:
+            dtype, shape = _type(buffer, value, end)
+    return TensorSpec(name=name, dtype=DTYPES.get(dtype, f"type {dtype}"), shape=shape)
+
+
+def _type(buffer: Buffer, start: int, stop: int) -> tuple[int, tuple[int | str, ...]]:
+    dtype = 0
+    shape: list[int | str] = []
+    for number, value, end in _fields(buffer, start, stop):
+        if number != 1 or end is None:
+            continue
+        for inner, inner_value, inner_end in _fields(buffer, value, end):
+            if inner == 1 and inner_end is None:
+                dtype = inner_value
+            elif inner == 2 and inner_end is not None:
+                shape = [
+                    _dimension(buffer, v, e, i)
+                    for i, (n, v, e) in enumerate(_fields(buffer, inner_value, inner_end))
+                    if n == 1 and e is not None
+                ]
+    return dtype, tuple(shape)
+
+
+def _dimension(buffer: Buffer, start: int, stop: int, index: int) -> int | str:
+    # An empty name and a negative size (two's complement in 64 bits) both stand for unknown.
+    for number, value, end in _fields(buffer, start, stop):
+        if number == 1 and end is None and value < 1 << 63:
+            return value
+        if number == 2 and end is not None and end > value:
+            return _text(buffer, value, end)
+    return f"unknown_{index}"
+
+
+def _opset(buffer: Buffer, start: int, stop: int) -> tuple[str, int]:
+    domain, version = "", 0
+    for number, value, end in _fields(buffer, start, stop):
+        if number == 1 and end is not None:
+            domain = _text(buffer, value, end)
+        elif number == 2 and end is None:
+            version = value
+    return ("" if domain == "ai.onnx" else domain), version
+
+
+def _pair(buffer: Buffer, start: int, stop: int) -> tuple[str, str]:
+    return _string_field(buffer, start, stop, 1), _string_field(buffer, start, stop, 2)
+
+
+def _string_field(buffer: Buffer, start: int, stop: int, wanted: int) -> str:
+    for number, value, end in _fields(buffer, start, stop):
+        if number == wanted and end is not None:
+            return _text(buffer, value, end)
+    return ""
+
+
+def _text(buffer: Buffer, start: int, stop: int) -> str:
+    try:
+        return buffer[start:stop].decode("utf-8")
+    except UnicodeDecodeError:
+        raise _Malformed("a name is not UTF-8") from None
+
+
+def _fields(buffer: Buffer, start: int, stop: int) -> Iterator[tuple[int, int, int | None]]:
+    """Yield (field number, value, None) of numbers and (field number, start, end) of nested data.
+
+    Wire format: https://protobuf.dev/programming-guides/encoding.
+    """
+    position = start
+    while position < stop:
+        tag, position = _varint(buffer, position, stop)
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise _Malformed("field number 0")
+        if wire == 0:
+            value, position = _varint(buffer, position, stop)
+            yield number, value, None
+            continue
+        if wire == 2:
+            length, position = _varint(buffer, position, stop)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise _Malformed(f"wire type {wire}")
+        if position + length > stop:
+            raise _Malformed(f"{length} bytes announced, {stop - position} left")
+        if wire == 2:
+            yield number, position, position + length
+        position += length
+
+
+def _varint(buffer: Buffer, position: int, stop: int) -> tuple[int, int]:
+    result = 0
+    for shift in range(0, 70, 7):
+        if position >= stop:
+            raise _Malformed("the data ends inside a number")
+        byte = buffer[position]
+        position += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, position
+    raise _Malformed("a number of more than 64 bits")
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    near = sorted(other.name for other in path.parent.glob(f"*{path.suffix or '.onnx'}"))[:8]
+    return f"{path.parent} has {', '.join(near)}" if near else f"{path.parent} has no models: edgecnn export NAME"

@@ -1,0 +1,382 @@
+"""The record: one measurement, one JSON line, with everything that decides what it may be compared with.
+
+`append` writes a line and flushes it to the disk, `read` gives the records back and survives a last line that was cut
+short. The dataclasses below are the format `edgecnn.result/1`; its JSON schema and the page in docs/ are generated
+from them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal
+
+from edgecnn.errors import BadInput, ResultsError
+from edgecnn.jsonform import from_json, json_schema, to_json
+from edgecnn.specs import Accuracy, EngineInfo, Precision, Step
+
+SCHEMA = "edgecnn.result/1"
+
+_START = b'{"schema":"edgecnn.result/'
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+Status = Literal["ok", "failed", "skipped"]
+Verdict = Literal["valid", "suspect", "invalid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What was measured.
+
+    Attributes:
+        network: zoo name or the model's own name.
+        variant: what differs from the paper's form; empty for the paper's form.
+        precision: of the file.
+        batch: images per run.
+        input_shape: of the first input as it was run, batch included.
+        file: name of the artifact, without folder.
+        sha256: of the artifact.
+        size_bytes: of the artifact.
+        params: trained values.
+        macs: multiply-adds of one image.
+        weights: where the weights come from; "random" has no accuracy.
+        accuracy: measured accuracies that the file states.
+        lineage: the steps that made the file, oldest first.
+    """
+
+    network: str
+    variant: str
+    precision: Precision
+    batch: int
+    input_shape: tuple[int, ...] | None
+    file: str
+    sha256: str
+    size_bytes: int
+    params: int | None = None
+    macs: int | None = None
+    weights: str = ""
+    accuracy: tuple[Accuracy, ...] = ()
+    lineage: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The machine. Unknown is null.
+
+    Attributes:
+        profile: id of the device profile that matches, "rpi4" for example.
+        board: what the machine calls itself (device tree model or DMI product).
+        cpu: name of the processor, "AMD EPYC" or "Cortex-A72" for example.
+        arch: "x86_64", "aarch64", ...
+        features: instruction sets that matter here, "avx512_vnni", "asimddp", ...
+        cores: processors that are online.
+        cores_usable: processors that this process may use (affinity).
+        cgroup_quota: processors that the container may use at a time, null without a limit.
+        memory_bytes: installed memory.
+        memory_limit_bytes: of the container, null without a limit.
+        os: name and version.
+        kernel: release.
+        governor: cpufreq governor, joined by "," when cores differ.
+        frequency_max_khz: highest frequency that the system allows.
+        power_mode: nvpmodel mode of a Jetson.
+        hypervisor: whether this is a virtual machine, null when it cannot be told.
+        gpu: name.
+        gpu_driver: version.
+    """
+
+    profile: str | None = None
+    board: str | None = None
+    cpu: str | None = None
+    arch: str | None = None
+    features: tuple[str, ...] = ()
+    cores: int | None = None
+    cores_usable: int | None = None
+    cgroup_quota: float | None = None
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    os: str | None = None
+    kernel: str | None = None
+    governor: str | None = None
+    frequency_max_khz: int | None = None
+    power_mode: str | None = None
+    hypervisor: bool | None = None
+    gpu: str | None = None
+    gpu_driver: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How it was measured.
+
+    Attributes:
+        batch: images per run.
+        warmup_runs: runs before the first sample.
+        min_runs: samples at least.
+        min_seconds: seconds of sampling at least.
+        max_seconds: sampling stops here even when `min_runs` is not reached.
+        seed: of the input values.
+        timed: what lies inside the timed region, "run" (one call from host arrays to host arrays).
+        isolation: "process" (a fresh child process per measurement) or "none".
+        clock: name of the clock.
+        clock_resolution_ns: smallest step that was observed.
+    """
+
+    batch: int
+    warmup_runs: int
+    min_runs: int
+    min_seconds: float
+    max_seconds: float
+    seed: int
+    timed: str = "run"
+    isolation: str = "process"
+    clock: str = "perf_counter_ns"
+    clock_resolution_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One measured quantity; every summary can be recomputed from the samples.
+
+    Attributes:
+        name: "latency", "throughput", "load", "first_run", "memory_peak", ...
+        unit: "ns", "images/s", "bytes", ...
+        samples: raw values in order of measurement.
+        n: number of samples.
+        min: least sample.
+        median: middle sample.
+        p90: 90th percentile, null with fewer than 10 samples.
+        p99: 99th percentile, null with fewer than 100 samples.
+        max: greatest sample.
+        mean: arithmetic mean.
+        ci95: 95% bootstrap interval of the median, null with fewer than 10 samples.
+    """
+
+    name: str
+    unit: str
+    samples: tuple[float, ...]
+    n: int
+    min: float
+    median: float
+    p90: float | None
+    p99: float | None
+    max: float
+    mean: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that speaks against a measurement.
+
+    Attributes:
+        code: "not_steady", "noisy", "too_few_samples", "clock_too_coarse", "load", "throttled", "fallback", ...
+        severity: what the verdict becomes by it.
+        message: what was seen, with figures.
+        advice: what to do about it.
+    """
+
+    code: str
+    severity: Literal["suspect", "invalid"]
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Whether the measurement can be believed.
+
+    Attributes:
+        verdict: "valid", "suspect" or "invalid"; null for a failure or a skip.
+        reasons: what speaks against it.
+        load_average: one-minute load average before the measurement.
+        temperature_c: processor temperature before and after.
+        frequency_khz: mean core frequency before and after.
+    """
+
+    verdict: Verdict | None = None
+    reasons: tuple[Reason, ...] = ()
+    load_average: float | None = None
+    temperature_c: tuple[float | None, float | None] | None = None
+    frequency_khz: tuple[int | None, int | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where the record comes from.
+
+    Attributes:
+        edgecnn: version.
+        commit: of the working copy, null for an installed package.
+        python: version.
+        numpy: version.
+        argv: the command line, without folders.
+        time_utc: ISO 8601, start of the measurement.
+        host: salted hash of the machine id, the same for all records of one machine.
+    """
+
+    edgecnn: str
+    commit: str | None
+    python: str
+    numpy: str
+    argv: tuple[str, ...]
+    time_utc: str
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One measurement, or one that failed or was skipped.
+
+    Attributes:
+        schema: "edgecnn.result/1".
+        status: "ok", "failed" or "skipped".
+        reason: why it failed or was skipped, null when it is ok.
+        subject: what was measured.
+        runtime: what ran it, null when the engine was not reached.
+        device: the machine.
+        plan: how it was measured.
+        metrics: the measured quantities.
+        quality: whether they can be believed.
+        provenance: where the record comes from.
+    """
+
+    schema: Literal["edgecnn.result/1"] = "edgecnn.result/1"
+    status: Status
+    reason: str | None = None
+    subject: Subject
+    runtime: EngineInfo | None
+    device: Device
+    plan: Plan
+    metrics: tuple[Metric, ...] = ()
+    quality: Quality
+    provenance: Provenance
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the metric of that name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def append(path: Path, records: Iterable[Record]) -> None:
+    """Append records to a .jsonl file, one line each, flushed to the disk line by line.
+
+    A last line that an earlier crash cut short is closed first, so that it spoils nothing but itself.
+
+    Raises:
+        ResultsError: the file cannot be written, or a record holds a number that JSON has no word for.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: a line is one write in append mode, which keeps lines of two processes apart.
+        with path.open("ab", buffering=0) as file:
+            if file.tell() and not _ends_with_newline(path):
+                file.write(b"\n")
+            for record in records:
+                _write_line(file, _line(record, path))
+    except OSError as error:
+        raise ResultsError(f"cannot be written: {error.strerror}", path=str(path)) from None
+
+
+def read(path: Path) -> Iterator[Record]:
+    """Yield the records of a .jsonl file in order.
+
+    A line that breaks off was cut short by a crash or a full disk; it is passed over, also where `append` closed it later.
+
+    Raises:
+        ResultsError: the file cannot be read, or a line is not a record of a known schema.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                # Zeros are what a power cut leaves of blocks that were not written yet.
+                line = raw.strip(b"\0\t\r\n ")
+                record = _parse(line, path, number) if line else None
+                if record is not None:
+                    yield record
+    except OSError as error:
+        raise ResultsError(f"cannot be read: {error.strerror}", path=str(path)) from None
+
+
+def dumps(record: Record) -> str:
+    """Return the record as one line of JSON, without the newline.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(to_json(record), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    # Bytes of a file name that are not UTF-8 are lone surrogates in Python; as escapes they are JSON.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def loads(text: str) -> Record:
+    """Return the record of one line.
+
+    Raises:
+        BadInput: not a record of a known schema; the message names the key.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"not JSON: {error}") from None
+    return _from_plain(data)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a record."""
+    document = json_schema(Record, title=SCHEMA)
+    # A default makes it easy to write, but no reader takes a line without it.
+    document["$defs"]["Record"]["required"].insert(0, "schema")
+    return document
+
+
+def _from_plain(data: Any) -> Record:
+    name = data.get("schema") if isinstance(data, dict) else None
+    if name != SCHEMA:
+        raise BadInput("schema", "a newer edgecnn wrote this? upgrade to read it", expected=SCHEMA, got=repr(name))
+    return from_json(Record, data, where="record", ignore_unknown=True)
+
+
+def _parse(line: bytes, path: Path, number: int) -> Record | None:
+    try:
+        return _from_plain(json.loads(line))
+    except BadInput as error:
+        raise ResultsError(error.message, path=str(path), line=number, key=_key(error), hint=error.hint) from None
+    except (ValueError, RecursionError) as error:
+        if _cut_short(line):
+            return None
+        raise ResultsError(f"not JSON: {error}", path=str(path), line=number) from None
+
+
+def _key(error: BadInput) -> str:
+    return error.message.partition(":")[0].partition(" ")[0]
+
+
+def _cut_short(line: bytes) -> bool:
+    """Tell one record that breaks off, inside a string or before its last brace, from a foreign or damaged line."""
+    if not (line.startswith(_START) or _START.startswith(line)) or line.count(_START) > 1:
+        return False
+    outside = _JSON_STRING.sub(b"", line)
+    return b'"' in outside or outside.count(b"{") > outside.count(b"}")
+
+
+def _line(record: Record, path: Path) -> bytes:
+    try:
+        return dumps(record).encode() + b"\n"
+    except ValueError as error:
+        raise ResultsError(f"cannot be written: {error}", path=str(path)) from None
+
+
+def _write_line(file: FileIO, line: bytes) -> None:
+    while line:
+        line = line[file.write(line) :]
+    os.fsync(file.fileno())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
