@@ -1,0 +1,137 @@
+"""How many threads this process may usefully run: affinity and container quota; standard library only.
+
+An engine left to itself counts the machine's cores and is throttled by the container's quota; it must be told. The
+files are those of the Linux kernel documentation: admin-guide/cgroup-v2.rst (cpu.max, memory.max),
+scheduler/sched-bwc.rst (cpu.cfs_quota_us, cpu.cfs_period_us) and admin-guide/cgroup-v1/memory.rst
+(memory.limit_in_bytes). Version 1, version 2 and both at once (hybrid) are read alike; what is missing, unreadable or
+malformed is unknown, never an error.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+NO_MEMORY_LIMIT_BYTES = 1 << 62
+"""From here on memory.limit_in_bytes of version 1 means no limit: it then is 2^63 - 1 rounded down to a page."""
+
+
+def usable_threads(root: Path = Path("/"), *, affinity: int | None = None) -> int:
+    """Return how many threads can run at once: the lesser of affinity and quota, the quota rounded up; at least 1.
+
+    Args:
+        root: folder that stands for "/".
+        affinity: processors that this process may run on; None asks the system.
+    """
+    processors = _affinity() if affinity is None else affinity
+    quota = cgroup_quota(root)
+    if quota is not None:
+        processors = min(processors, math.ceil(quota))
+    return max(1, processors)
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """Return how many processors the container may use at a time, 1.5 for example; None without a limit.
+
+    A limit of a parent group holds for its children, so the tightest one on the way up counts.
+    """
+    folders = cgroup_directories(root, "cpu")
+    return min((quota for folder in folders if (quota := _quota(folder)) is not None), default=None)
+
+
+def cgroup_memory_limit(root: Path = Path("/")) -> int | None:
+    """Return the tightest memory limit of the container and its parents in bytes; None without a limit."""
+    folders = cgroup_directories(root, "memory")
+    return min((limit for folder in folders if (limit := _memory_limit(folder)) is not None), default=None)
+
+
+def cgroup_directories(root: Path, controller: str) -> tuple[Path, ...]:
+    """Return the folders of this process's control group and of its parents that may hold a controller's files.
+
+    Innermost first; the last of a hierarchy is where it is mounted. In a container the path that the kernel tells is
+    often the host's, with the container's own group mounted in its place, so some of the folders do not exist.
+
+    Args:
+        root: folder that stands for "/".
+        controller: "cpu" or "memory", for example.
+    """
+    folders: list[Path] = []
+    for line in (read_text(root / "proc/self/cgroup") or "").splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        mount = _mount_point(root / "sys/fs/cgroup", hierarchy, controllers, controller)
+        if mount is not None:
+            folders += _upwards(mount, group)
+    return tuple(folders)
+
+
+def read_text(path: Path) -> str | None:
+    """Return a file's text; None when it is missing or cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            data = file.readall()
+    except (OSError, ValueError):
+        return None
+    # A sensor that is powered down answers "try again", which an unbuffered file gives as None instead of an exception.
+    return None if data is None else data.decode(errors="replace")
+
+
+def read_integer(path: Path) -> int | None:
+    """Return the whole number that a file holds; None when it cannot be read or holds something else."""
+    return _parse(read_text(path) or "")
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _mount_point(base: Path, hierarchy: str, controllers: str, wanted: str) -> Path | None:
+    """Return where a line of /proc/self/cgroup is mounted, None when it is not about the wanted controller."""
+    if hierarchy == "0" and not controllers:
+        return base / "unified" if _is_folder(base / "unified") else base
+    if wanted not in controllers.split(","):
+        return None
+    return base / controllers if _is_folder(base / controllers) else base / wanted
+
+
+def _upwards(mount: Path, group: str) -> list[Path]:
+    parts = [part for part in group.split("/") if part]
+    if ".." in parts:  # the group lies outside of what this namespace shows
+        parts = []
+    return [mount.joinpath(*parts[:length]) for length in range(len(parts), -1, -1)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _quota(folder: Path) -> float | None:
+    text = read_text(folder / "cpu.max")
+    if text is None:
+        quota, period = read_integer(folder / "cpu.cfs_quota_us"), read_integer(folder / "cpu.cfs_period_us")
+    else:
+        fields = text.split()
+        quota, period = (_parse(fields[0]), _parse(fields[1])) if len(fields) == 2 else (None, None)
+    if quota is None or period is None or quota <= 0 or period <= 0:
+        return None
+    return quota / period
+
+
+def _memory_limit(folder: Path) -> int | None:
+    limit = read_integer(folder / "memory.max")
+    if limit is None:
+        limit = read_integer(folder / "memory.limit_in_bytes")
+    return limit if limit is not None and 0 < limit < NO_MEMORY_LIMIT_BYTES else None
+
+
+def _parse(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
