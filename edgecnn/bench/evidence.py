@@ -1,0 +1,84 @@
+"""What a verdict is given on: the samples and what was seen of the machine while they were taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from edgecnn.bench.activity import Activity
+from edgecnn.bench.stats import block_medians, trend_z
+from edgecnn.devices.state import DeviceState
+from edgecnn.results import Device, Metric, Plan
+from edgecnn.specs import EngineInfo
+
+_TREND_BLOCKS = 20
+_THIRDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything that the checks of `edgecnn.bench.verdict` look at; None is unknown and speaks neither way.
+
+    Attributes:
+        latency: the samples, nanoseconds, and their summary.
+        plan: how they were taken.
+        before: the machine when sampling began, after the warm-up.
+        after: the machine when sampling ended.
+        info: what ran the model.
+        device: the machine.
+        activity: use of the processors while sampling.
+        emulated: the processor is emulated.
+    """
+
+    latency: Metric
+    plan: Plan
+    before: DeviceState
+    after: DeviceState
+    info: EngineInfo | None = None
+    device: Device = field(default_factory=Device)
+    activity: Activity | None = None
+    emulated: bool = False
+
+    @cached_property
+    def drift(self) -> float:
+        """How much slower the last third of the samples is than the first, 0.05 for 5%; medians of both."""
+        thirds = block_medians(self.latency.samples, _THIRDS)
+        return float(thirds[-1] / thirds[0]) - 1 if thirds[0] > 0 else 0.0
+
+    @cached_property
+    def trend(self) -> float:
+        """Score z of the Mann-Kendall test over the medians of 20 blocks; positive means slower and slower."""
+        return trend_z(block_medians(self.latency.samples, _TREND_BLOCKS))
+
+    @cached_property
+    def sampling_seconds(self) -> float:
+        """The sum of all samples."""
+        return float(np.sum(self.latency.samples)) / 1e9
+
+    @property
+    def cores(self) -> int:
+        """Processors of the machine, at least 1."""
+        return max(1, self.device.cores or self.device.cores_usable or 1)
+
+    @property
+    def threads_in_excess(self) -> int:
+        """By how many the engine's threads outnumber what affinity and quota allow; 0 when unknown."""
+        allowed = self.usable_cores
+        threads = self.info.threads if self.info else None
+        return max(0, threads - allowed) if threads and allowed else 0
+
+    @property
+    def usable_cores(self) -> int | None:
+        """Whole processors that affinity and quota allow this process, at least 1; None when unknown."""
+        limits = [limit for limit in (self.device.cores_usable, self.device.cgroup_quota) if limit is not None]
+        return max(1, int(np.ceil(min(limits)))) if limits else None
+
+
+def duration(nanoseconds: float) -> str:
+    """Return a duration for reading, three digits: "12.3 us", "4.56 ms", "7.89 s"."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.3g} {unit}"
+    return f"{nanoseconds:.3g} ns"

@@ -1,0 +1,112 @@
+"""How a measurement is planned: the defaults, their limits, and the times that follow from them.
+
+A run is one call of the session with a whole batch. A measurement is: load, first run, warm-up, then sampling until
+both `min_runs` and `min_seconds` are reached, or `max_seconds` at the latest.
+"""
+
+from __future__ import annotations
+
+import math
+
+from edgecnn.errors import BadInput
+from edgecnn.results import Plan
+
+SECONDS = 2.0
+"""Sampling time of a measurement when nothing else is asked for."""
+
+MIN_RUNS = 30
+"""Three times what a 90th percentile needs, so that three samples lie above it."""
+
+WARMUP_RUNS = 10
+"""Engines finish their lazy set-up within the first few runs; ten leaves a margin."""
+
+CAP_FACTOR = 5.0
+"""Sampling ends at this many times `min_seconds` even when `min_runs` is not reached: a slow model still ends."""
+
+CAP_SECONDS = 10.0
+"""Sampling of a slow model may take this long however short `min_seconds` is."""
+
+_WARMUP_SHARE = 0.1
+# A frequency governor needs tens of milliseconds to reach its speed; beyond a second a fixed warm-up buys nothing more.
+_WARMUP_SECONDS = (0.1, 1.0)
+
+_LONGEST_SECONDS = 24 * 3600.0
+
+# Interpreter, numpy and an engine from a cold SD card, on an emulated board.
+_START_SECONDS = 180.0
+# A slow SD card reads 10 MB/s, and a model is read and then unpacked.
+_LOAD_BYTES_PER_SECOND = 5e6
+
+
+def make_plan(
+    *,
+    batch: int = 1,
+    seconds: float = SECONDS,
+    min_runs: int = MIN_RUNS,
+    warmup_runs: int = WARMUP_RUNS,
+    seed: int = 0,
+) -> Plan:
+    """Return a plan whose values were checked.
+
+    Args:
+        batch: images per run, at least 1.
+        seconds: of sampling at least, above 0.
+        min_runs: samples at least, at least 1.
+        warmup_runs: runs after the first and before sampling, at least 0; the warm-up also lasts `warmup_seconds`.
+        seed: of the input values and of the bootstrap, at least 0.
+
+    Raises:
+        BadInput: a value outside these limits.
+    """
+    for name, value in (("batch", batch), ("min_runs", min_runs)):
+        _at_least(name, value, 1)
+    for name, value in (("warmup_runs", warmup_runs), ("seed", seed)):
+        _at_least(name, value, 0)
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise BadInput("seconds", expected=f"above 0, at most {_LONGEST_SECONDS:g}", got=f"{seconds:g}")
+    return Plan(
+        batch=batch,
+        warmup_runs=warmup_runs,
+        min_runs=min_runs,
+        min_seconds=float(seconds),
+        max_seconds=max(CAP_SECONDS, CAP_FACTOR * seconds),
+        seed=seed,
+    )
+
+
+def warmup_seconds(plan: Plan) -> float:
+    """Return how long the warm-up lasts at least: a tenth of the sampling, between 0.1 and 1 second."""
+    low, high = _WARMUP_SECONDS
+    return min(max(_WARMUP_SHARE * plan.min_seconds, low), high)
+
+
+def warmup_limit_seconds(plan: Plan) -> float:
+    """Return when the warm-up ends without `warmup_runs`: it takes no longer than sampling is meant to."""
+    return max(warmup_seconds(plan), plan.min_seconds)
+
+
+def expected_seconds(plan: Plan) -> float:
+    """Return how long warm-up and sampling of a model take that is fast enough to reach `min_runs` in time."""
+    return warmup_seconds(plan) + plan.min_seconds
+
+
+def time_limit_seconds(plan: Plan, size_bytes: int) -> float:
+    """Return after how long a worker counts as hung: far beyond what a slow board and a cold disk need.
+
+    Args:
+        plan: how it measures.
+        size_bytes: of the model file.
+    """
+    # Twice: the run that crosses a limit is finished first, and the first run of some engines tunes kernels.
+    runs = 2 * (warmup_limit_seconds(plan) + plan.max_seconds)
+    return _START_SECONDS + size_bytes / _LOAD_BYTES_PER_SECOND + runs
+
+
+def seconds_for_runs(plan: Plan, run_ns: float) -> int:
+    """Return the `seconds` with which `min_runs` runs of `run_ns` each fit under the cap, rounded up."""
+    return math.ceil(plan.min_runs * run_ns / 1e9 / CAP_FACTOR)
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise BadInput(name, expected=f"at least {low}", got=str(value))

@@ -1,0 +1,76 @@
+"""Signs that the machine was held back while it was measured: by heat, supply voltage or the container's quota."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgecnn.bench.evidence import Evidence
+from edgecnn.results import Reason
+
+QUOTA_SHARE_SUSPECT = 0.01
+"""Time that the quota held threads back, over the time of sampling."""
+
+FREQUENCY_SUSPECT = 0.90
+"""Mean core frequency after sampling over that before it; both read on a warm machine. Boost steps are smaller."""
+
+HOT_C = 80.0
+"""Here a Raspberry Pi begins to lower its frequency (its documentation, "Frequency management and thermal control")."""
+
+HOT_DRIFT = 0.03
+"""Slowdown that is put down to heat once the processor is hot."""
+
+PI_BITS = {
+    0: ("the supply voltage was too low", "use the board's own power supply and a short cable"),
+    1: ("the frequency was capped", "see to power supply and cooling"),
+    2: ("the processor was throttled", "see to power supply and cooling"),
+    3: ("the soft temperature limit was reached", "fit a heat sink or a fan"),
+}
+"""What bit n of a Raspberry Pi's get_throttled says of now, and bit 16 + n of the last seconds (its documentation)."""
+
+_COOLER = "let it cool down between measurements, improve cooling, or choose a lower power mode on purpose"
+
+
+def throttled(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason for every sign of throttling."""
+    for sign in (_by_quota, _by_counter, _by_pi_bits, _by_frequency, _by_heat):
+        for message, advice in sign(evidence):
+            yield Reason(code="throttled", severity="suspect", message=message, advice=advice)
+
+
+def _by_quota(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    before, after = evidence.before.cgroup_throttled_us, evidence.after.cgroup_throttled_us
+    if before is None or after is None or evidence.sampling_seconds <= 0:
+        return
+    held = (after - before) / 1e6
+    if held < QUOTA_SHARE_SUSPECT * evidence.sampling_seconds:
+        return
+    message = f"the container's quota held threads back for {held:.2f} s in {evidence.sampling_seconds:.2f} s"
+    if evidence.threads_in_excess:
+        yield message, f"fewer threads: --threads {evidence.usable_cores}, that is what the quota allows"
+    else:
+        yield message, "give the container more processors, or fewer other processes in it"
+
+
+def _by_counter(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    before, after = evidence.before.thermal_throttle_count, evidence.after.thermal_throttle_count
+    if before is not None and after is not None and after > before:
+        yield f"the processor throttled {after - before} times from heat", _COOLER
+
+
+def _by_pi_bits(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    seen = (evidence.before.pi_throttled or 0) | (evidence.after.pi_throttled or 0)
+    for bit, (message, advice) in PI_BITS.items():
+        if seen & (1 << bit | 1 << (bit + 16)):
+            yield f"{message} (get_throttled {seen:#x})", advice
+
+
+def _by_frequency(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    before, after = evidence.before.frequency_khz, evidence.after.frequency_khz
+    if before and after and after < FREQUENCY_SUSPECT * before:
+        yield f"the mean core frequency fell from {before / 1e3:.0f} to {after / 1e3:.0f} MHz", _COOLER
+
+
+def _by_heat(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    hot = evidence.after.temperature_c
+    if hot is not None and hot >= HOT_C and evidence.drift >= HOT_DRIFT:
+        yield f"at {hot:.0f} degrees C the last third of the runs was {evidence.drift:.1%} slower", _COOLER

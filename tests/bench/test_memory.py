@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgecnn.bench.memory import Memory, peak_since, read_memory, reset_peak
+from edgecnn.testing.fakes import write_tree
+
+STATUS = """Name:	python3
+VmPeak:	  913304 kB
+VmSize:	  913300 kB
+VmHWM:	   81234 kB
+VmRSS:	   71200 kB
+RssAnon:	   40000 kB
+"""
+
+
+def test_a_recorded_status(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/self/status": STATUS})
+    assert read_memory(root) == Memory(resident_bytes=71200 * 1024, peak_bytes=81234 * 1024)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "VmRSS:\t 5 kB\n", "VmRSS:\t 5 MB\nVmHWM:\t 5 MB\n", "VmRSS:\nVmHWM:\n", "VmRSS: x kB\nVmHWM: 5 kB\n"]
+)
+def test_a_status_without_the_figures_is_unknown(tmp_path: Path, text: str) -> None:
+    assert read_memory(write_tree(tmp_path, {"proc/self/status": text})) is None
+
+
+def test_no_proc_is_unknown_and_nothing_is_written(tmp_path: Path) -> None:
+    assert read_memory(tmp_path) is None
+    assert not reset_peak(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reset_writes_the_kernels_code(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/self/clear_refs": ""})
+    assert reset_peak(root)
+    assert (root / "proc/self/clear_refs").read_text() == "5"
+
+
+def test_a_reset_that_is_refused_is_told(tmp_path: Path) -> None:
+    """A folder in its place cannot be opened for writing, not even by root."""
+    (tmp_path / "proc/self/clear_refs").mkdir(parents=True)
+    assert not reset_peak(tmp_path)
+
+
+def _memory(peak: int) -> Memory:
+    return Memory(resident_bytes=50, peak_bytes=peak)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "was_reset", "peak"),
+    [
+        (60, 90, True, 90),
+        (60, 60, True, 60),
+        (60, 90, False, 90),  # reached after the baseline, or the counter would have been there already
+        (60, 60, False, None),  # may be from before the baseline
+    ],
+)
+def test_peak_is_told_only_where_it_was_reached_since(before: int, now: int, was_reset: bool, peak: int | None) -> None:
+    assert peak_since(_memory(before), _memory(now), was_reset=was_reset) == peak
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the counters are Linux's")
+def test_the_real_peak_follows_an_allocation_and_not_an_earlier_one() -> None:
+    """In a process of its own: 64 MB before the reset do not count, 32 MB after it do."""
+    code = (
+        "from edgecnn.bench.memory import *\n"
+        "block = b'x' * (64 << 20); del block\n"
+        "ok = reset_peak(); base = read_memory()\n"
+        "block = b'x' * (32 << 20); del block\n"
+        "now = read_memory()\n"
+        "print(ok, base.peak_bytes - base.resident_bytes, peak_since(base, now, was_reset=ok) - base.resident_bytes)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    if out[0] != "True":
+        pytest.skip("this kernel does not reset the peak")
+    assert int(out[1]) < 2 << 20
+    # Each processor holds back a few pages of the counters.
+    assert 31 << 20 <= int(out[2]) < 40 << 20

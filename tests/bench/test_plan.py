@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecnn.bench.plan import (
+    expected_seconds,
+    make_plan,
+    seconds_for_runs,
+    time_limit_seconds,
+    warmup_limit_seconds,
+    warmup_seconds,
+)
+from edgecnn.errors import BadInput
+
+
+def test_defaults() -> None:
+    plan = make_plan()
+    assert (plan.batch, plan.min_runs, plan.warmup_runs, plan.min_seconds, plan.max_seconds, plan.seed) == (
+        1,
+        30,
+        10,
+        2.0,
+        10.0,
+        0,
+    )
+    assert (plan.timed, plan.isolation, plan.clock, plan.clock_resolution_ns) == (
+        "run",
+        "process",
+        "perf_counter_ns",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"batch": 0}, "batch: expected at least 1, got 0"),
+        ({"batch": -3}, "batch: expected at least 1, got -3"),
+        ({"min_runs": 0}, "min_runs"),
+        ({"warmup_runs": -1}, "warmup_runs: expected at least 0"),
+        ({"seed": -1}, "seed"),
+        ({"seconds": 0}, "seconds: expected above 0"),
+        ({"seconds": -2.5}, "got -2.5"),
+        ({"seconds": math.nan}, "got nan"),
+        ({"seconds": math.inf}, "got inf"),
+    ],
+)
+def test_values_outside_the_limits_are_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        make_plan(**options)
+
+
+@given(st.floats(0.001, 80_000))
+def test_times_are_in_order(seconds: float) -> None:
+    plan = make_plan(seconds=seconds)
+    assert 0.1 <= warmup_seconds(plan) <= 1.0
+    assert warmup_seconds(plan) <= warmup_limit_seconds(plan)
+    assert plan.min_seconds < plan.max_seconds
+    assert expected_seconds(plan) < time_limit_seconds(plan, 0)
+    assert time_limit_seconds(plan, 0) > warmup_limit_seconds(plan) + plan.max_seconds
+
+
+def test_a_big_file_may_take_longer_to_load() -> None:
+    plan = make_plan()
+    assert time_limit_seconds(plan, 500_000_000) == time_limit_seconds(plan, 0) + 100
+
+
+@given(st.integers(1, 200), st.floats(1e9, 1e11))
+def test_the_seconds_that_are_advised_are_enough(min_runs: int, run_ns: float) -> None:
+    advised = make_plan(seconds=seconds_for_runs(make_plan(min_runs=min_runs), run_ns), min_runs=min_runs)
+    assert min_runs * run_ns / 1e9 <= advised.max_seconds * (1 + 1e-9)

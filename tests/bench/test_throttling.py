@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgecnn.bench.evidence import Evidence
+from edgecnn.bench.plan import make_plan
+from edgecnn.bench.stats import summarise
+from edgecnn.bench.throttling import throttled
+from edgecnn.devices.state import DeviceState
+from edgecnn.results import Device
+from edgecnn.specs import EngineInfo
+
+MS = 1_000_000
+
+
+def _seen(before: DeviceState, after: DeviceState, *, end: float = 1.0, threads: int = 1) -> list[tuple[str, str]]:
+    """Two seconds of samples, 10 ms each, that change linearly to `end` times that."""
+    evidence = Evidence(
+        latency=summarise("latency", "ns", 10 * MS * np.linspace(1, end, 200)),
+        plan=make_plan(),
+        before=before,
+        after=after,
+        info=EngineInfo(backend="cpu", engine="x", engine_version="1", threads=threads),
+        device=Device(cores=4, cores_usable=4, cgroup_quota=1.5),
+    )
+    reasons = list(throttled(evidence))
+    assert {(reason.code, reason.severity) for reason in reasons} <= {("throttled", "suspect")}
+    return [(reason.message, reason.advice) for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (DeviceState(), DeviceState()),
+        (DeviceState(cgroup_throttled_us=5000), DeviceState(cgroup_throttled_us=5000 + 19_000)),
+        (DeviceState(thermal_throttle_count=7), DeviceState(thermal_throttle_count=7)),
+        (DeviceState(), DeviceState(thermal_throttle_count=7)),
+        (DeviceState(pi_throttled=0), DeviceState(pi_throttled=0)),
+        (DeviceState(frequency_khz=2_000_000), DeviceState(frequency_khz=1_850_000)),
+        (DeviceState(frequency_khz=1_000_000), DeviceState(frequency_khz=2_000_000)),
+        (DeviceState(frequency_khz=2_000_000), DeviceState()),
+        (DeviceState(temperature_c=60.0), DeviceState(temperature_c=95.0)),
+    ],
+)
+def test_no_sign_of_throttling(before: DeviceState, after: DeviceState) -> None:
+    assert _seen(before, after) == []
+
+
+def test_the_quota() -> None:
+    before, after = DeviceState(cgroup_throttled_us=1_000_000), DeviceState(cgroup_throttled_us=1_500_000)
+    ((message, advice),) = _seen(before, after)
+    assert message == "the container's quota held threads back for 0.50 s in 2.00 s"
+    assert advice.startswith("give the container more processors")
+
+
+def test_the_quota_with_more_threads_than_it_allows() -> None:
+    before, after = DeviceState(cgroup_throttled_us=0), DeviceState(cgroup_throttled_us=500_000)
+    ((_, advice),) = _seen(before, after, threads=4)
+    assert advice == "fewer threads: --threads 2, that is what the quota allows"
+
+
+def test_the_thermal_counter() -> None:
+    ((message, _),) = _seen(DeviceState(thermal_throttle_count=7), DeviceState(thermal_throttle_count=9))
+    assert message == "the processor throttled 2 times from heat"
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [(0x1, "supply voltage"), (0x2, "capped"), (0x40000, "throttled"), (0x8, "soft temperature limit")],
+)
+def test_the_bits_of_a_raspberry_pi(bits: int, text: str) -> None:
+    ((message, _),) = _seen(DeviceState(pi_throttled=0), DeviceState(pi_throttled=bits))
+    assert text in message
+    assert f"{bits:#x}" in message
+
+
+def test_now_and_just_before_is_one_sign() -> None:
+    assert len(_seen(DeviceState(pi_throttled=0x50005), DeviceState(pi_throttled=0x50005))) == 2
+
+
+def test_a_frequency_that_fell() -> None:
+    ((message, _),) = _seen(DeviceState(frequency_khz=1_800_000), DeviceState(frequency_khz=1_500_000))
+    assert message == "the mean core frequency fell from 1800 to 1500 MHz"
+
+
+def test_heat_counts_together_with_a_slowdown() -> None:
+    hot = DeviceState(temperature_c=84.0)
+    ((message, _),) = _seen(DeviceState(temperature_c=60.0), hot, end=1.2)
+    assert message.startswith("at 84 degrees C the last third of the runs was 1")
+    assert _seen(DeviceState(), replace(hot, temperature_c=79.0), end=1.2) == []
