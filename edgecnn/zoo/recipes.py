@@ -6,14 +6,17 @@ curve) and [result] (accuracy measured through the exported file).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 
 from edgecnn.errors import BadInput
+from edgecnn.files import replacing
+from edgecnn.jsonform import from_json
 from edgecnn.toml import read_toml
 
 
@@ -52,11 +55,16 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch", 2), ("crop_padding", 0), ("seed", 0)):
-            if getattr(self, name) < low:
+        lows = {"epochs": 1, "batch": 2, "weight_decay": 0, "warmup_epochs": 0, "crop_padding": 0, "seed": 0}
+        for name, low in lows.items():
+            if not low <= getattr(self, name) < math.inf:
                 raise BadInput(name, expected=f"at least {low}", got=str(getattr(self, name)))
-        if self.learning_rate <= 0:
+        if self.seed >= 1 << 32:
+            raise BadInput("seed", expected="less than 2^32", got=str(self.seed))
+        if not 0 < self.learning_rate < math.inf:
             raise BadInput("learning_rate", expected="above 0", got=str(self.learning_rate))
+        if not 0 <= self.label_smoothing < 1:
+            raise BadInput("label_smoothing", expected="0 or more and below 1", got=str(self.label_smoothing))
         if self.optimizer not in ("sgd", "adamw"):
             raise BadInput("optimizer", expected="sgd or adamw", got=repr(self.optimizer))
         if self.autocast not in ("bf16", "none"):
@@ -88,14 +96,9 @@ def read_recipe(path: Path) -> Recipe:
     """Return the [recipe] table of a weights TOML.
 
     Raises:
-        BadInput: the file is missing, not TOML, or has a key that no recipe has.
+        BadInput: the file is missing, not TOML, or has a key or a value that no recipe has.
     """
-    table = read_toml(path).get("recipe", {})
-    known = {f.name for f in fields(Recipe)}
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise BadInput(f"{path}: recipe", expected=f"keys of {sorted(known)}", got=", ".join(unknown))
-    return Recipe(**table)
+    return from_json(Recipe, read_toml(path).get("recipe", {}), where=f"{path}: recipe")
 
 
 def write_training_log(
@@ -107,7 +110,11 @@ def write_training_log(
     environment: Mapping[str, Any],
     result: Mapping[str, Any],
 ) -> None:
-    """Write the TOML beside the weights: what was built, the recipe, the curve, the final figures."""
+    """Write the TOML beside the weights: what was built, the recipe, the curve, the final figures.
+
+    Raises:
+        UnavailableError: the disk is full, or the folder cannot be written to.
+    """
     document = {
         "network": dict(network),
         "recipe": asdict(recipe),
@@ -117,4 +124,5 @@ def write_training_log(
             "curve": [asdict(epoch) for epoch in curve],
         },
     }
-    path.write_text(tomli_w.dumps(document), encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(tomli_w.dumps(document), encoding="utf-8")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from edgecnn.data.dataset import Split
 from edgecnn.errors import BadInput
+from edgecnn.files import replacing
 from edgecnn.preprocess import frame, normalise
 from edgecnn.specs import Preprocess
 from edgecnn.zoo.augment import augment
@@ -80,7 +82,9 @@ def train(
         on_progress: called after every step.
 
     Raises:
-        BadInput: the checkpoint is missing or belongs to another recipe, or there are fewer images than a batch.
+        BadInput: the checkpoint is missing, damaged or of another recipe or network, there are fewer images than a
+            batch, or the training diverged.
+        UnavailableError: the checkpoint cannot be written.
     """
     if len(split) < recipe.batch:
         raise BadInput("training images", expected=f"at least one batch of {recipe.batch}", got=str(len(split)))
@@ -159,23 +163,31 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        # Into memory first: on a full disk torch.save raises a RuntimeError that says nothing of it.
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
 
     def restore(self, path: Path) -> None:
         """Take up the state that `save` left."""
         if not path.is_file():
             raise BadInput(f"there is no checkpoint {path} to resume from", "start without --resume")
-        state = torch.load(path, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
+        try:
+            state = torch.load(path, weights_only=True)
+            recipe, model, optimizer, curve = (state[key] for key in ("recipe", "model", "optimizer", "curve"))
+        except Exception as error:  # torch.load raises whatever comes
+            raise BadInput(f"{path} is not a checkpoint of a training", "start without --resume") from error
+        if recipe != asdict(self.recipe):
             raise BadInput(
                 f"{path} was written with another recipe", "give the same options, or start without --resume"
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.curve = [Epoch(**epoch) for epoch in state["curve"]]
+        try:
+            self.model.load_state_dict(model)
+        except RuntimeError as error:
+            raise BadInput(f"{path} belongs to another network", "start without --resume") from error
+        self.optimizer.load_state_dict(optimizer)
+        self.curve = [Epoch(**epoch) for epoch in curve]
 
 
 def schedule(step: int, *, warmup: int, total: int) -> float:

@@ -1,0 +1,298 @@
+"""The layer table of a network: what every operation costs, found by running it on torch's meta device.
+
+A meta tensor has a shape and no data, so nothing is computed and no memory is taken, whatever the size of the network.
+What runs is recorded below the modules, where torch dispatches single operations; additions, concatenations and
+functional calls are seen like layers.
+
+Multiply-adds are those of convolutions and linear layers: Hout * Wout * Cout * (Cin / groups) * kh * kw, and inputs *
+outputs. Biases, batch norm, activations and pooling count zero. Parameters are trained values; running statistics are
+not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from edgecnn.errors import BadInput, UnsupportedOp
+from edgecnn.zoo.network import Form, Totals
+from edgecnn.zoo.registry import build
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One operation of a network, for one image.
+
+    Attributes:
+        name: path of the module that runs it; what a block runs itself has the operation's kind at its end.
+        kind: "conv", "depthwise", "linear", "batch norm", "max pool", "average pool", "add", "concat", ...
+        kernel: height and width of the window, None where there is none.
+        stride: of the window, None where there is none.
+        groups: of a convolution, None elsewhere.
+        output_shape: without the batch, (channels, height, width) or (features,).
+        params: trained values that are read here first.
+        macs: multiply-adds.
+        activation_bytes: float32 output; 0 where it needs no memory of its own, because it replaces its input (in
+            place) or is a batch norm that is folded into the convolution before it.
+    """
+
+    name: str
+    kind: str
+    kernel: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+    groups: int | None = None
+    output_shape: tuple[int, ...]
+    params: int = 0
+    macs: int = 0
+    activation_bytes: int = 0
+
+
+def layer_table(model: nn.Module, input_shape: Sequence[int]) -> tuple[Layer, ...]:
+    """Return the operations of a network in the order in which they run, in inference form, without running it.
+
+    The model is not changed; it may live on any device, the meta device included.
+
+    Args:
+        model: the network.
+        input_shape: (channels, height, width) of one image.
+
+    Raises:
+        BadInput: the network cannot take such an input; torch's reason is in the message.
+        UnsupportedOp: an operation depends on the data and has no shape without it.
+    """
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise BadInput("input shape", expected="(channels, height, width)", got=str(tuple(input_shape)))
+    weights = _on_meta(model.named_parameters())
+    buffers = _on_meta(model.named_buffers())
+    recorder = _Recorder(weights.values())
+    dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
+    image = torch.empty((1, *input_shape), dtype=dtype, device="meta")
+    try:
+        with _inference(model), _watched(model, recorder), torch.no_grad(), recorder:
+            torch.func.functional_call(model, {**weights, **buffers}, (image,))
+    except NotImplementedError as error:
+        raise UnsupportedOp(f"an operation has no shape without data: {_first_line(error)}") from error
+    except RuntimeError as error:
+        raise BadInput(f"the network cannot run on an input of {tuple(input_shape)}: {_first_line(error)}") from error
+    return tuple(recorder.layers)
+
+
+def layers_of(form: Form) -> tuple[Layer, ...]:
+    """Return the layer table of a form of a zoo network; its weights are never allocated.
+
+    Raises:
+        UsageError: the form cannot be built, or its input is too small for it.
+    """
+    with torch.device("meta"):
+        model = build(form)
+    return layer_table(model, form.input_shape)
+
+
+def totals(layers: Sequence[Layer]) -> Totals:
+    """Return the sums over a layer table."""
+    return Totals(
+        params=sum(layer.params for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+    )
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operation that computes something, under the name of the module that runs it.
+
+    Args:
+        weights: the trained tensors.
+    """
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.layers: list[Layer] = []
+        self.running: list[tuple[str, bool]] = []
+        # A linear layer reads a view of its weight: which weight a tensor stands for, by identity.
+        self._weight = {id(weight): id(weight) for weight in weights}
+        self._counted: set[int] = set()
+        self._kind: dict[int, str] = {}
+        # Keeps every tensor alive, so that no identity is used twice.
+        self._alive: list[Any] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation on meta tensors and note it."""
+        out = func(*args, **(kwargs or {}))
+        self._alive.append((args, kwargs, out))
+        result = out[0] if isinstance(out, (tuple, list)) else out
+        read = tuple(_tensors((*args, *(kwargs or {}).values())))
+        if not isinstance(result, Tensor) or not read:
+            return out
+        if func.is_view:
+            self._weight[id(result)] = self._weight.get(id(read[0]), 0)
+        else:
+            self._note(_operation(func), args, read, result)
+        return out
+
+    def _note(self, operation: _Operation, args: tuple[Any, ...], read: tuple[Tensor, ...], result: Tensor) -> None:
+        in_place = any(tensor is result for tensor in read)
+        folded = operation.kind == "batch norm" and self._kind.get(id(read[0])) == "conv"
+        self._kind[id(result)] = operation.kind
+        window = operation.window(args, result)
+        depthwise = operation.kind == "conv" and window.groups == args[0].shape[1] > 1
+        self.layers.append(
+            Layer(
+                name=self._name(operation.kind),
+                kind="depthwise" if depthwise else operation.kind,
+                kernel=window.kernel,
+                stride=window.stride,
+                groups=window.groups,
+                output_shape=tuple(result.shape[1:]),
+                params=self._new_params(read),
+                macs=window.macs,
+                activation_bytes=0 if in_place or folded else result.numel() * _FLOAT32_BYTES,
+            )
+        )
+
+    def _name(self, kind: str) -> str:
+        path, is_leaf = self.running[-1] if self.running else ("", False)
+        return path if path and is_leaf else f"{path}.{kind}".lstrip(".")
+
+    def _new_params(self, read: tuple[Tensor, ...]) -> int:
+        """Return how many trained values these tensors have that no earlier layer read."""
+        count = 0
+        for tensor in read:
+            weight = self._weight.get(id(tensor), 0)
+            if weight and weight not in self._counted:
+                self._counted.add(weight)
+                count += tensor.numel()
+        return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    kernel: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+    groups: int | None = None
+    macs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """A kind of layer, and how its window and cost follow from the arguments and the result."""
+
+    kind: str
+    window: Callable[[tuple[Any, ...], Tensor], _Window]
+
+
+def _no_window(args: tuple[Any, ...], result: Tensor) -> _Window:
+    return _Window()
+
+
+def _convolution(args: tuple[Any, ...], result: Tensor) -> _Window:
+    """Read (input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)."""
+    image, weight, stride, transposed, groups = args[0], args[1], args[3], args[6], args[8]
+    positions = math.prod(image.shape[2:] if transposed else result.shape[2:])
+    return _Window(kernel=tuple(weight.shape[2:]), stride=tuple(stride), groups=groups, macs=weight.numel() * positions)
+
+
+def _linear(args: tuple[Any, ...], result: Tensor) -> _Window:
+    """Read ([bias,] rows [N, inputs], weight [inputs, outputs])."""
+    rows, weight = args[-2:]
+    return _Window(macs=rows.shape[0] * weight.numel())
+
+
+def _pool(args: tuple[Any, ...], result: Tensor) -> _Window:
+    """Read (input, kernel, stride, ...); without a stride the kernel is the stride."""
+    kernel = tuple(args[1])
+    return _Window(kernel=kernel, stride=tuple(args[2]) if len(args) > 2 and args[2] else kernel)
+
+
+def _whole(args: tuple[Any, ...], result: Tensor) -> _Window:
+    """Read (input, ...): the window is all of it."""
+    size = tuple(args[0].shape[2:]) or None
+    return _Window(kernel=size, stride=size)
+
+
+# Kinds by the start of the ATen name, the first match counts; other operations keep their ATen name.
+_OPERATIONS = {
+    "convolution": _Operation("conv", _convolution),
+    "addmm": _Operation("linear", _linear),
+    "mm": _Operation("linear", _linear),
+    "native_batch_norm": _Operation("batch norm", _no_window),
+    "_native_batch_norm": _Operation("batch norm", _no_window),
+    "max_pool": _Operation("max pool", _pool),
+    "avg_pool": _Operation("average pool", _pool),
+    "_adaptive_avg_pool": _Operation("average pool", _no_window),
+    "mean": _Operation("average pool", _whole),
+    "cat": _Operation("concat", _no_window),
+    "constant_pad": _Operation("pad", _no_window),
+    "hardtanh": _Operation("clip", _no_window),
+    "clone": _Operation("copy", _no_window),
+    "mul": _Operation("multiply", _no_window),
+}
+
+
+def _operation(func: Any) -> _Operation:
+    name: str = func.overloadpacket.__name__
+    known = next((operation for start, operation in _OPERATIONS.items() if name.startswith(start)), None)
+    return known or _Operation(name.strip("_").replace("_", " "), _no_window)
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from (item for item in value if isinstance(item, Tensor))
+
+
+def _on_meta(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.empty_like(tensor, device="meta") for name, tensor in named}
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Put every module into inference form while the block runs."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    """Tell the recorder which module runs while the block runs."""
+    handles = []
+    for name, module in model.named_modules():
+        entry = (name, next(module.children(), None) is None)
+        handles.append(module.register_forward_pre_hook(partial(_enter, recorder.running, entry)))
+        handles.append(module.register_forward_hook(partial(_leave, recorder.running), always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _enter(running: list[tuple[str, bool]], entry: tuple[str, bool], module: nn.Module, args: Any) -> None:
+    running.append(entry)
+
+
+def _leave(running: list[tuple[str, bool]], module: nn.Module, args: Any, out: Any) -> None:
+    running.pop()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

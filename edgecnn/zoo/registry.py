@@ -1,0 +1,193 @@
+"""The zoo: every network by name, its forms, and the way to build one. Nothing here imports torch before `build`.
+
+A network is an entry of a file in `families/`; `edgecnn.zoo.catalog` says how to add one. Packages add theirs as an
+entry point of the group "edgecnn.networks" that names a `Network`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edgecnn.errors import (
+    Contradiction,
+    EdgecnnError,
+    MissingDependency,
+    UnavailableError,
+    UnknownName,
+    UsageError,
+)
+from edgecnn.plugins import Plugins
+from edgecnn.zoo.catalog import read_networks
+from edgecnn.zoo.forms import form_of
+from edgecnn.zoo.network import Bundled, Form, Network, Paper, Published
+from edgecnn.zoo.options import Option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "GROUP",
+    "Bundled",
+    "Form",
+    "Network",
+    "Option",
+    "Paper",
+    "Published",
+    "broken",
+    "build",
+    "bundled_form",
+    "find",
+    "make_form",
+    "networks",
+]
+
+GROUP = "edgecnn.networks"
+"""Entry-point group by which a package adds networks; the entry point's name is the network's name."""
+
+
+def networks() -> tuple[Network, ...]:
+    """Return all networks: the zoo's own, oldest first, then those of other packages that can be imported."""
+    return (*_own().values(), *_added()[0].values())
+
+
+def broken() -> dict[str, str]:
+    """Return name -> reason of the networks of other packages that cannot be imported."""
+    return _added()[1]
+
+
+def find(name: str) -> Network:
+    """Return the network of that name or alias.
+
+    Raises:
+        UnknownName: neither a name nor an alias; suggests the nearest.
+        UnavailableError: another package has it, and cannot be imported.
+    """
+    own = tuple(_own().values())
+    match = _match(name, own)
+    if match is not None:
+        return match
+    added, reasons = _added()
+    match = _match(name, tuple(added.values()))
+    if match is not None:
+        return match
+    if name in reasons:
+        raise UnavailableError(reasons[name], "reinstall or remove the package that provides it")
+    every = (*own, *added.values())
+    names = (*(network.name for network in every), *reasons)
+    raise UnknownName("network", name, names, [alias for network in every for alias in network.aliases])
+
+
+def make_form(
+    network: str | Network,
+    /,
+    *,
+    input_size: int | None = None,
+    classes: int | None = None,
+    channels: int | None = None,
+    **options: object,
+) -> Form:
+    """Return a checked form of a network; what is None or not given is as in its plain form.
+
+    Args:
+        network: the network, its name or an alias.
+        input_size: height and width of the input, pixels.
+        classes: length of the logits.
+        channels: 3 (RGB) or 1 (grayscale).
+        **options: of this network, width=0.25 for example; text is converted.
+
+    Raises:
+        UnknownName: no such network, or an option that no network has.
+        Contradiction: an option that other networks have and this one does not.
+        BadInput: a value that is not allowed; the allowed ones are named.
+    """
+    entry = find(network) if isinstance(network, str) else network
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given.keys() - {option.name for option in entry.options}:
+        having = [other.name for other in networks() if any(option.name == name for option in other.options)]
+        if having:
+            raise Contradiction(f"{entry.name} has no {name} to choose", f"networks that have one: {', '.join(having)}")
+    return form_of(entry, input_size=input_size, channels=channels, classes=classes, options=given)
+
+
+def bundled_form(network: str | Network) -> Form | None:
+    """Return the form whose trained weights lie in the package, None when there is none.
+
+    Raises:
+        UnknownName: no such network.
+    """
+    entry = find(network) if isinstance(network, str) else network
+    return entry.bundled.form if entry.bundled else None
+
+
+def build(form: Form) -> nn.Module:
+    """Return the network with fresh weights; float32 [N, channels, size, size] -> logits float32 [N, classes].
+
+    Raises:
+        UsageError: the builder refuses this form; its reason is the message.
+        MissingDependency: torch is not installed.
+        UnavailableError: the builder of another package cannot be imported.
+    """
+    network = find(form.network)
+    builder = _builder(network)
+    try:
+        module: nn.Module = builder(
+            classes=form.classes,
+            in_channels=form.channels,
+            input_size=form.input_size,
+            **network.fixed,
+            **form.options,
+        )
+    except ValueError as error:
+        raise UsageError(f"{form.title} cannot be built: {error}") from None
+    return module
+
+
+def _builder(network: Network) -> Any:
+    module, _, function = network.builder.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "torch":
+            raise MissingDependency("torch", "export", f"building {network.name}") from None
+        raise _not_importable(network, error) from error
+    except (ImportError, AttributeError) as error:
+        raise _not_importable(network, error) from error
+
+
+def _not_importable(network: Network, error: Exception) -> UnavailableError:
+    reason = f"network {network.name} ({network.builder}) cannot be imported: {type(error).__name__}: {error}"
+    return UnavailableError(reason, "reinstall or remove the package that provides it")
+
+
+def _match(name: str, among: tuple[Network, ...]) -> Network | None:
+    return next((network for network in among if name == network.name or name in network.aliases), None)
+
+
+@lru_cache(maxsize=1)
+def _own() -> dict[str, Network]:
+    return {network.name: network for network in read_networks()}
+
+
+def _added() -> tuple[dict[str, Network], dict[str, str]]:
+    """Return the networks of other packages, and the reasons of those that cannot be had; the zoo's own names win."""
+    plugins = Plugins("network", GROUP, {})
+    found: dict[str, Network] = {}
+    reasons: dict[str, str] = {}
+    for name in plugins.names():
+        if name in _own():
+            continue
+        try:
+            found[name] = _checked(name, plugins.load(name))
+        except EdgecnnError as error:
+            reasons[name] = error.message
+    return found, reasons
+
+
+def _checked(name: str, loaded: object) -> Network:
+    if not isinstance(loaded, Network):
+        raise UnavailableError(f"network {name} is not an edgecnn.zoo.Network but of type {type(loaded).__name__}")
+    if loaded.name != name:
+        raise UnavailableError(f"network {name} calls itself {loaded.name}; the entry point must have the same name")
+    return loaded

@@ -1,0 +1,164 @@
+"""A whole training: network and data by name -> weights, recipe and curve in a folder, accuracy through the exported file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import edgecnn
+from edgecnn.data import Dataset, open_dataset
+from edgecnn.errors import BadInput
+from edgecnn.exporters.accuracy import measure_accuracy
+from edgecnn.exporters.network import ExportOptions, export_network
+from edgecnn.specs import Accuracy, Preprocess
+from edgecnn.zoo.catalog import preprocess_of
+from edgecnn.zoo.network import Form, Network
+from edgecnn.zoo.recipes import Epoch, Recipe, read_recipe, write_training_log
+from edgecnn.zoo.registry import build, bundled_form, find, make_form
+from edgecnn.zoo.train import Progress, train
+from edgecnn.zoo.weights import Origin, save_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """What is trained, on what, and how.
+
+    Attributes:
+        form: network and variant.
+        preprocess: how an image becomes the input.
+        recipe: how it is trained; `recipe.data` names the labelled images.
+    """
+
+    form: Form
+    preprocess: Preprocess
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training left behind.
+
+    Attributes:
+        weights: the .safetensors file; the log is the .toml beside it.
+        accuracy: on the test images, through the exported file.
+        curve: one entry per epoch.
+    """
+
+    weights: Path
+    accuracy: Accuracy
+    curve: tuple[Epoch, ...]
+
+
+def plan_training(
+    network: str,
+    *,
+    data: str | None = None,
+    input_size: int | None = None,
+    recipe: Mapping[str, object] | None = None,
+    **options: object,
+) -> TrainingPlan:
+    """Return the plan for a network: the bundled form and recipe where there is one, changed by what is given.
+
+    Args:
+        network: name or alias.
+        data: name or folder of the labelled set; None takes the recipe's.
+        input_size: height and width, pixels; None as the bundled form, or else the paper's, has it.
+        recipe: fields of the recipe to change; None values change nothing.
+        **options: of the network; None values change nothing.
+
+    Raises:
+        UnknownName: no such network or data set.
+        BadInput: a value that is not allowed.
+    """
+    entry = find(network)
+    chosen = _recipe(entry).changed(data=data, **(recipe or {}))
+    dataset = open_dataset(chosen.data)
+    base = bundled_form(entry)
+    given = {name: value for name, value in options.items() if value is not None}
+    size = input_size or (base.input_size if base else None)
+    form = make_form(
+        entry,
+        input_size=size,
+        classes=len(dataset.labels),
+        channels=_channels(dataset),
+        **{**(base.options if base else {}), **given},
+    )
+    preprocess = preprocess_of(dataset.name, form.input_size) or entry.preprocess_for(form)
+    return TrainingPlan(form=form, preprocess=preprocess, recipe=chosen)
+
+
+def run_training(
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train, write weights and log into a folder, and measure the accuracy through the exported file.
+
+    Args:
+        plan: what to train.
+        folder: receives <name>.safetensors, <name>.toml and, while training, checkpoint.pt.
+        resume: take up the folder's checkpoint.
+        on_progress: called after every step.
+
+    Raises:
+        BadInput: no training images on this machine, or the checkpoint does not belong to this plan.
+    """
+    dataset = open_dataset(plan.recipe.data)
+    split, test = dataset.split("train"), dataset.split("test")
+    torch.manual_seed(plan.recipe.seed)
+    model = build(plan.form)
+    checkpoint = folder / "checkpoint.pt"
+    curve = train(
+        model, plan.recipe, split, plan.preprocess, checkpoint=checkpoint, resume=resume, on_progress=on_progress
+    )
+    weights = folder / f"{plan.form.title}.safetensors"
+    origin = Origin(form=plan.form, dataset=dataset.name, labels=dataset.labels, preprocess=plan.preprocess)
+    save_weights(model, weights, origin=origin)
+    exported = folder / f"{plan.form.title}.onnx"
+    artifact = export_network(plan.form, exported, ExportOptions(weights=str(weights), measure=False))
+    accuracy = measure_accuracy(artifact, test, dataset=dataset.name)
+    write_training_log(
+        weights.with_suffix(".toml"),
+        network=_described(plan),
+        recipe=plan.recipe,
+        curve=curve,
+        environment={"images": len(split), "torch": torch.__version__, "threads": torch.get_num_threads()}
+        | {"machine": platform.machine(), "edgecnn": edgecnn.__version__},
+        result={
+            "dataset": accuracy.dataset,
+            "split": accuracy.split,
+            "images": accuracy.images,
+            "top1": accuracy.value,
+            "measured": "through the exported fp32 file on backend cpu",
+        },
+    )
+    return Trained(weights=weights, accuracy=accuracy, curve=tuple(curve))
+
+
+def _recipe(entry: Network) -> Recipe:
+    return read_recipe(entry.bundled.path.with_suffix(".toml")) if entry.bundled else Recipe()
+
+
+def _channels(dataset: Dataset) -> int:
+    """Return what the images have: 1 for grayscale sets, 3 for all others."""
+    images = dataset.split("test").images
+    if not len(images):
+        raise BadInput(f"data {dataset.name}", expected="at least one test image", got="none")
+    return int(images[0].shape[2])
+
+
+def _described(plan: TrainingPlan) -> dict[str, object]:
+    form = plan.form
+    return {
+        "name": form.network,
+        "input_size": form.input_size,
+        "in_channels": form.channels,
+        "classes": form.classes,
+        **form.options,
+    }
