@@ -1,0 +1,94 @@
+"""`edgecnn export`: a network of the zoo as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.options import MODELS, json_option, output_option
+from edgecnn.cli.output import bytes_text, percent_text, print_json, progress
+from edgecnn.exporters.network import ExportOptions, export_network
+from edgecnn.specs import Artifact
+from edgecnn.zoo.choice import choose_form
+from edgecnn.zoo.network import Form
+
+
+@click.command()
+@click.argument("network")
+@click.option(
+    "--weights",
+    metavar="bundled|random|FILE",
+    help="bundled: trained and shipped; random: the paper's form; FILE: .safetensors, or .pth with a state dict.  "
+    "[default: bundled]",
+)
+@click.option("--width", type=float, help="Width multiplier (alpha) of the families that have one.")
+@click.option("--input-size", type=click.IntRange(1), help="Height and width of the input, pixels.")
+@click.option("--classes", type=click.IntRange(1), help="Length of the output.")
+@click.option("--channels", type=click.Choice(["1", "3"]), help="1 for grayscale, 3 for RGB.")
+@click.option("--batch", type=click.IntRange(1), help="Fix the number of images.  [default: any number]")
+@click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set, 18 to 23.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
+@output_option("File to write.  [default: models/<name>.onnx]")
+@json_option
+def export(
+    network: str,
+    weights: str | None,
+    width: float | None,
+    input_size: int | None,
+    classes: int | None,
+    channels: str | None,
+    batch: int | None,
+    opset: int,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Write NETWORK as one ONNX file, compared with torch before it is put into place.
+
+    \b
+    Example:
+      edgecnn export mobilenet
+      edgecnn export mobilenet --weights random --width 0.5 --input-size 160
+    """
+    form, source = choose_form(
+        network,
+        weights,
+        width=width,
+        input_size=input_size,
+        classes=classes,
+        channels=None if channels is None else int(channels),
+    )
+    options = ExportOptions(weights=source, opset=opset, batch=batch, seed=seed)
+    artifact = run_export(form, output=output or MODELS / f"{form.title}.onnx", options=options)
+    if as_json:
+        print_json(artifact)
+    else:
+        click.echo(describe(artifact))
+
+
+def export_bundled(network: str, folder: Path) -> Path:
+    """Write a network with its bundled weights into a folder and return the file."""
+    form, source = choose_form(network, "bundled")
+    return run_export(form, output=folder / f"{form.title}.onnx", options=ExportOptions(weights=source)).path
+
+
+def run_export(form: Form, *, output: Path, options: ExportOptions) -> Artifact:
+    """Write one form with its steps shown on standard error."""
+    with progress(f"exporting {form.title}") as advance:
+        return export_network(form, output, options, on_step=lambda step: advance(0, 0, step))
+
+
+def describe(artifact: Artifact) -> str:
+    """Return one line about a written file: where, how large, how accurate."""
+    spec = artifact.spec
+    accuracy = [f"top-1 {percent_text(one.value)}% of {one.images:,} test images" for one in spec.accuracy]
+    if not accuracy:
+        accuracy = ["accuracy not applicable: random weights" if spec.weights == "random" else "accuracy not measured"]
+    parts = [
+        bytes_text(artifact.size_bytes),
+        f"opset {artifact.opset}",
+        "equals torch on the batches compared",
+        *accuracy,
+    ]
+    return f"{artifact.path}: {', '.join(parts)}"

@@ -1,0 +1,152 @@
+"""The command `edgecnn`: verbs are imported when they are used, errors become one line, a hint and an exit code here only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from importlib import import_module
+
+import click
+
+import edgecnn
+from edgecnn.errors import EdgecnnError, MissingDependency, UnknownName
+
+# Verb -> module, attribute and the line that `edgecnn --help` shows.
+VERBS = {
+    "zoo": ("edgecnn.cli.zoo:zoo", "Networks, their parameters, cost and accuracy; the layer table of one."),
+    "train": ("edgecnn.cli.train:train", "Train a network by the recipe behind its bundled weights."),
+    "export": ("edgecnn.cli.export:export", "Write a network as an ONNX file, checked against torch."),
+    "quantize": ("edgecnn.cli.quantize:quantize", "Make an int8 file whose accuracy is measured."),
+    "predict": ("edgecnn.cli.predict:predict", "Labels and probabilities of images."),
+    "bench": ("edgecnn.cli.bench:bench", "Latency, throughput and memory, with a verdict."),
+}
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+class LazyGroup(click.Group):
+    """A group whose verbs are imported on use; one whose packages are missing stays visible."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of the work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb's command, imported now."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that was typed.
+
+        Raises:
+            UnknownName: no such verb; the nearest is suggested.
+        """
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            raise UnknownName("command", name, VERBS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs and their lines, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(edgecnn.__version__, prog_name="edgecnn")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.option("--quiet", is_flag=True, help="No progress on standard error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
+    """Take a trained CNN to the device it will run on, and tell the truth about how it does there.
+
+    \b
+    Example:
+      edgecnn export mobilenet
+      edgecnn quantize models/mobilenet_v1_0.25_32.onnx --max-drop 0.5
+      edgecnn bench
+    """
+    ctx.obj = {"quiet": quiet}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    # --debug and --quiet are taken before and after the verb alike.
+    early = [name for name in ("--debug", "--quiet") if name in arguments]
+    arguments = early + [argument for argument in arguments if argument not in early]
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        cli.main(args=arguments, prog_name="edgecnn", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say("error: interrupted; nothing half-written is left behind", "")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except EdgecnnError as error:
+        return _fail(error, debug)
+    except ModuleNotFoundError as error:
+        return _fail(_missing(error), debug)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG):
+            raise
+        _say(
+            f"error: {error.filename or 'a file'}: {error.strerror}", "free space or choose another place with --output"
+        )
+        return 4
+    return 0
+
+
+def _fail(error: EdgecnnError, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    _say(f"error: {error.message}", error.hint)
+    return error.exit_code
+
+
+def _say(line: str, hint: str) -> None:
+    click.echo(line, err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def _missing(error: ModuleNotFoundError) -> EdgecnnError:
+    """Turn the absence of an optional package into the pip command that brings it; anything else is a bug and raised."""
+    package = (error.name or "").partition(".")[0]
+    extras = {
+        "torch": "export",
+        "onnx": "export",
+        "onnx_ir": "export",
+        "onnxscript": "export",
+        "safetensors": "export",
+        "tomli_w": "export",
+        "onnxruntime": "cpu",
+        "PIL": "images",
+    }
+    if package not in extras:
+        raise error
+    return MissingDependency(package, extras[package], "this command")
+
+
+if __name__ == "__main__":
+    main()

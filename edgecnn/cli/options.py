@@ -1,0 +1,73 @@
+"""Options that mean the same for every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
+
+MODELS = Path("models")
+"""Where artifacts go and are looked for when nothing else is said."""
+
+
+class Numbers(click.ParamType[Any]):
+    """A comma-separated list of whole numbers of at least 1, "1,4,16"."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers, in order, each once."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(dict.fromkeys(int(part) for part in str(value).split(",")))
+        except ValueError:
+            self.fail(f"expected whole numbers such as 1,4,16, got {value!r}", param, ctx)
+        if min(numbers) < 1:
+            self.fail(f"expected numbers of at least 1, got {value!r}", param, ctx)
+        return numbers
+
+
+def backend_option(command: Command) -> Command:
+    """Add --backend."""
+    return click.option(
+        "--backend",
+        default="cpu",
+        show_default=True,
+        metavar="NAME",
+        help="What runs the model; strict, never another.",
+    )(command)
+
+
+def threads_option(command: Command) -> Command:
+    """Add --threads."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(1),
+        help="Threads of one operator.  [default: what affinity and container quota allow]",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON on standard output and nothing else there.")(
+        command
+    )
+
+
+def data_option(command: Command) -> Command:
+    """Add --data."""
+    return click.option(
+        "--data",
+        metavar="NAME|FOLDER",
+        help="Labelled images: fashion-mnist or a folder with class/name.jpg.  [default: what the model was trained on]",
+    )(command)
+
+
+def output_option(text: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds -o/--output with this help text."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)

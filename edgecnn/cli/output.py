@@ -1,0 +1,121 @@
+"""What the command line prints: tables and JSON to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from edgecnn.jsonform import to_json
+
+Advance = Callable[[int, int, str], None]
+"""Called with what is done, what there is to do (0 when unknown), and a text."""
+
+_WIDEST = 1000
+
+
+def print_json(data: Any) -> None:
+    """Write data, dataclasses included, as indented JSON to standard output."""
+    click.echo(json.dumps(to_json(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = (), caption: str = ""
+) -> None:
+    """Write a table to standard output; columns named in `left` are flush left, all others flush right.
+
+    A table is never folded into a narrower terminal or a pipe: figures that are broken over lines cannot be read.
+    """
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False)
+    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
+    console.print(Text(title, style="bold"))
+    console.print()
+    console.print(table)
+    for line in caption.splitlines():
+        click.echo(line)
+
+
+def say(line: str) -> None:
+    """Write a line for the user to standard error, unless --quiet was given."""
+    if not is_quiet():
+        click.echo(line, err=True)
+
+
+def is_quiet() -> bool:
+    """Tell whether --quiet was given."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().obj and context.find_root().obj.get("quiet"))
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Advance]:
+    """Show a progress bar on standard error while the block runs; yields the function that moves it.
+
+    Without a terminal there is no bar, only the text once.
+    """
+    console = Console(stderr=True)
+    if is_quiet():
+        yield lambda done, total, note: None
+        return
+    if not console.is_terminal:
+        click.echo(text, err=True)
+        yield lambda done, total, note: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(text, total=None, note="")
+
+        def advance(done: int, total: int, note: str) -> None:
+            bar.update(task, completed=done, total=total or None, note=note)
+
+        yield advance
+
+
+def bytes_text(size: int | float | None) -> str:
+    """Return a size in decimal megabytes or kilobytes, "16.9 MB"; "-" for None."""
+    if size is None:
+        return "-"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def duration_text(time_ns: float | None) -> str:
+    """Return a duration with three figures in ns, us, ms or s; "-" for None."""
+    if time_ns is None:
+        return "-"
+    for limit, scale, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
+        if time_ns < limit:
+            return f"{_three(time_ns / scale)} {unit}"
+    return f"{_three(time_ns / 1e9)} s"
+
+
+def percent_text(share: float | None) -> str:
+    """Return a share of 0..1 as percent with two decimals, "93.15"; "-" for None."""
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _three(value: float) -> str:
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,41 @@
+"""`edgecnn predict`: labels and probabilities of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.options import backend_option, json_option, threads_option
+from edgecnn.cli.output import print_json, print_table
+from edgecnn.images import read_image
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to show.")
+@backend_option
+@threads_option
+@json_option
+def predict(model: Path, images: tuple[Path, ...], top: int, backend: str, threads: int | None, as_json: bool) -> None:
+    """Print the most probable labels of IMAGES by MODEL.
+
+    \b
+    Example:
+      edgecnn predict models/mobilenet_v1_0.25_32.int8.onnx shoe.png
+    """
+    import edgecnn  # noqa: PLC0415
+
+    options = edgecnn.OpenOptions(threads=threads)
+    with edgecnn.load(model, backend=backend, options=options) as classifier:
+        answers = [(path, classifier.classify(read_image(path), top=top)) for path in images]
+    if as_json:
+        print_json([{"image": path, "predictions": best} for path, best in answers])
+        return
+    rows = [
+        (str(path) if rank == 0 else "", one.label, f"{100 * one.probability:.2f}")
+        for path, best in answers
+        for rank, one in enumerate(best)
+    ]
+    print_table(f"{model.name} on {backend}", ("image", "label", "probability %"), rows, left=("image", "label"))

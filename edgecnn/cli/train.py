@@ -1,0 +1,69 @@
+"""`edgecnn train`: the recipe behind the bundled weights, for any network and labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli.options import data_option, output_option
+from edgecnn.cli.output import percent_text, progress, say
+from edgecnn.zoo.retrain import TrainingPlan, plan_training, run_training
+
+
+@click.command()
+@click.argument("network")
+@data_option
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.  [default: the recipe's]")
+@click.option("--batch", type=click.IntRange(2), help="Images per step.  [default: the recipe's]")
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: the recipe's]")
+@click.option("--width", type=float, help="Width multiplier of the families that have one.")
+@click.option("--input-size", type=click.IntRange(1), help="Height and width of the input, pixels.")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, order and augmentation.  [default: the recipe's]")
+@click.option("--resume", is_flag=True, help="Take up an interrupted training from its checkpoint.")
+@output_option("Folder for weights, log and checkpoint.  [default: runs/<name>]")
+def train(
+    network: str,
+    data: str | None,
+    epochs: int | None,
+    batch: int | None,
+    learning_rate: float | None,
+    width: float | None,
+    input_size: int | None,
+    seed: int | None,
+    resume: bool,
+    output: Path | None,
+) -> None:
+    """Train NETWORK and write its weights, with the recipe and the curve beside them.
+
+    The accuracy is measured on the test images through the exported file. Training needs the whole data set: for
+    Fashion-MNIST, apt install dataset-fashion-mnist or --data FOLDER with the four IDX files.
+
+    \b
+    Example:
+      edgecnn train lenet5 --epochs 5
+      edgecnn train resnet18 --data photos --input-size 64
+    """
+    plan: TrainingPlan = plan_training(
+        network,
+        data=data,
+        width=width,
+        input_size=input_size,
+        recipe={"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed},
+    )
+    folder = output or Path("runs") / plan.form.title
+    say(f"training {plan.form.title} on {plan.recipe.data}, {plan.recipe.epochs} epochs; Ctrl-C and --resume are safe")
+    with progress(f"training {plan.form.title}") as advance:
+        trained = run_training(
+            plan,
+            folder,
+            resume=resume,
+            on_progress=lambda p: advance(
+                (p.epoch - 1) * p.steps + p.step,
+                p.epochs * p.steps,
+                f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}  top-1 {100 * p.top1:.2f}%",
+            ),
+        )
+    accuracy = percent_text(trained.accuracy.value)
+    click.echo(f"{trained.weights}: top-1 {accuracy}% of {trained.accuracy.images:,} test images")
+    click.echo(f"edgecnn export {network} --weights {trained.weights}")

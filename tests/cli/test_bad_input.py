@@ -1,0 +1,158 @@
+"""Bad input at the command line: one clear line and a hint, the exit code of the error tree, no traceback, nothing left."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgecnn.testing.models import TINY, TINY_INT8
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def check(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.lower().startswith("error:")]
+    assert len(errors) == 1, done.stderr
+    for text in texts:
+        assert text in done.stderr
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "texts"),
+    [
+        (("exprot", "lenet5"), 2, ("unknown command 'exprot'", "did you mean export?")),
+        (("zoo", "show", "resnet51"), 2, ("unknown network 'resnet51'", "did you mean resnet50?")),
+        (("bench", "x.onnx", "--backend", "cpuu"), 2, ("unknown backend 'cpuu'", "did you mean cpu?", "null")),
+        (("bench", "x.onnx"), 2, ("x.onnx does not exist",)),
+        (("bench", "--batch", "0", "x.onnx"), 2, ("at least 1",)),
+        (("bench", "--seconds", "0", "x.onnx"), 2, ("seconds", "above 0")),
+        (("predict", "x.onnx", "shoe.png"), 2, ("x.onnx does not exist",)),
+        (("predict", str(TINY), "shoe.png"), 2, ("shoe.png does not exist",)),
+        (("quantize", "x.onnx"), 2, ("x.onnx does not exist",)),
+        (("quantize", str(TINY), "--calibration", "nothing/here"), 2, ("nothing/here",)),
+        (("--nonsense",), 2, ("--nonsense",)),
+    ],
+)
+def test_wrong_requests(run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: tuple[str, ...]) -> None:
+    check(run_edgecnn(*arguments), code, *texts)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "texts"),
+    [
+        (("export", "mobilnet"), 2, ("did you mean mobilenet?",)),
+        (("export", "resnet50"), 2, ("resnet50 has no bundled weights", "--weights random", "resnet20")),
+        (("export", "mobilenet", "--width", "0.5"), 2, ("bundled weights are those of mobilenet_v1_0.25_32", "--weights random")),
+        (("export", "resnet50", "--weights", "random", "--width", "0.5"), 2, ("resnet50 has no width", "mobilenet_v1")),
+        (("export", "mobilenet", "--weights", "random", "--width", "0"), 2, ("width", "at least 0.03125")),
+        (("export", "lenet5", "--weights", "random", "--input-size", "64"), 2, ("32 pixels",)),
+        (("export", "lenet5", "--opset", "12"), 2, ("opset", "18 to 23")),
+        (("export", "lenet5", "--weights", "missing.safetensors"), 2, ("missing.safetensors does not exist",)),
+        (("train", "lenet5", "--data", "no/such/folder"), 2, ("no/such/folder",)),
+    ],
+)
+def test_wrong_exports(run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: tuple[str, ...]) -> None:
+    pytest.importorskip("torch")
+    check(run_edgecnn(*arguments), code, *texts)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", TINY.read_bytes()[:-100]], ids=["empty", "text", "cut"])
+@pytest.mark.parametrize("verb", ["bench", "predict", "quantize"])
+def test_damaged_models(run_edgecnn: Run, tmp_path: Path, verb: str, content: bytes) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(content)
+    image = [str(tmp_path / "image.pgm")] if verb == "predict" else []
+    check(run_edgecnn(verb, str(path), *image), 2, "damaged.onnx")
+    assert leftovers(tmp_path) == ["damaged.onnx"]
+
+
+def test_a_newer_opset_than_the_engine_reads(run_edgecnn: Run, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(TINY)
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    check(run_edgecnn("bench", "new.onnx"), 2, "opset 99", "--opset 18")
+
+
+def test_a_calibration_folder_without_images(run_edgecnn: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    shutil.copy(TINY, tmp_path / "tiny.onnx")
+    check(run_edgecnn("quantize", "tiny.onnx", "--calibration", "empty"), 2, "empty has no images")
+    assert leftovers(tmp_path) == ["tiny.onnx"]
+
+
+def test_quantizing_twice(run_edgecnn: Run, tmp_path: Path) -> None:
+    check(run_edgecnn("quantize", str(TINY_INT8), "-o", str(tmp_path / "out.onnx")), 5, "already")
+    assert leftovers(tmp_path) == []
+
+
+def test_a_pickle_that_is_no_state_dict(run_edgecnn: Run, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"weights": object}, tmp_path / "weights.pth")
+    done = run_edgecnn("export", "lenet5", "--weights", "weights.pth")
+    check(done, 2, "not a plain state dict")
+    assert leftovers(tmp_path) == ["weights.pth"]
+
+
+def test_weights_of_another_network(run_edgecnn: Run, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({f"layer{i}.weight": torch.zeros(3) for i in range(5)}, tmp_path / "weights.pth")
+    done = run_edgecnn("export", "lenet5", "--weights", "weights.pth", "--classes", "10")
+    check(done, 2, "do not fit", "features.c1.weight, features.c1.bias, features.c3.weight, ...", "layer0.weight")
+
+
+def test_a_folder_that_cannot_be_written(run_edgecnn: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "models").write_text("a file where the folder should be")
+    check(run_edgecnn("export", "lenet5"), 4, "cannot write models/lenet5.onnx", "--output")
+    assert leftovers(tmp_path) == ["models"]
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    command = [sys.executable, "-m", "edgecnn", "export", "lenet5"]
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit, check=False)  # noqa: PLW1509
+    check(done, 4, "cannot write models/lenet5.onnx")
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("delay_s", [0.5, 3.0, 5.0])
+def test_ctrl_c_leaves_nothing(tmp_path: Path, delay_s: float) -> None:
+    pytest.importorskip("torch")
+    command = [sys.executable, "-m", "edgecnn", "export", "resnet50", "--weights", "random"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert out == ""
+    assert leftovers(tmp_path) == []
+
+
+def test_debug_shows_the_traceback(run_edgecnn: Run) -> None:
+    done = run_edgecnn("bench", "x.onnx", "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
