@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edgecnn.cli.main import run as run_command
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run_edgecnn(tmp_path: Path) -> Run:
-    """Run the command line in a process of its own, in an empty folder: `run_edgecnn("export", "lenet5")`."""
+def run_edgecnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in an empty folder, in this process: `run_edgecnn("export", "lenet5")`."""
 
-    def run(*arguments: str, cwd: Path = tmp_path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edgecnn", *arguments]
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        code = run_command(list(arguments))
+        out, error = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, out, error)
 
     return run
 

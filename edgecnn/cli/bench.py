@@ -92,7 +92,7 @@ def check_backend(name: str) -> None:
 
 def find_models(folder: Path) -> list[Path]:
     """Return the models of a folder, or make the bundled mobilenet there when it has none."""
-    found = sorted(folder.glob("*.onnx"))
+    found = sorted(folder.glob("*.onnx"), key=lambda path: path.stem)
     if found:
         return found
     from edgecnn.cli.export import export_bundled  # noqa: PLC0415

@@ -78,14 +78,19 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     ctx.obj = {"quiet": quiet}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments
-    # --debug and --quiet are taken before and after the verb alike.
+def main() -> None:
+    """Run the command line of this process and end it with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors are printed, not raised.
+
+    Args:
+        arguments: what follows `edgecnn`; --debug and --quiet are taken before and after the verb alike.
+    """
     early = [name for name in ("--debug", "--quiet") if name in arguments]
-    arguments = early + [argument for argument in arguments if argument not in early]
-    sys.exit(_run(arguments, debug))
+    return _run(early + [argument for argument in arguments if argument not in early], "--debug" in early)
 
 
 def _run(arguments: list[str], debug: bool) -> int:

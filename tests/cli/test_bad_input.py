@@ -16,6 +16,7 @@ import pytest
 from edgecnn.testing.models import TINY, TINY_INT8
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Texts = tuple[str, ...]
 
 
 def check(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
@@ -36,7 +37,7 @@ def leftovers(folder: Path) -> list[str]:
     ("arguments", "code", "texts"),
     [
         (("exprot", "lenet5"), 2, ("unknown command 'exprot'", "did you mean export?")),
-        (("zoo", "show", "resnet51"), 2, ("unknown network 'resnet51'", "did you mean resnet50?")),
+        (("zoo", "show", "squeznet"), 2, ("unknown network 'squeznet'", "did you mean squeezenet?")),
         (("bench", "x.onnx", "--backend", "cpuu"), 2, ("unknown backend 'cpuu'", "did you mean cpu?", "null")),
         (("bench", "x.onnx"), 2, ("x.onnx does not exist",)),
         (("bench", "--batch", "0", "x.onnx"), 2, ("at least 1",)),
@@ -48,7 +49,9 @@ def leftovers(folder: Path) -> list[str]:
         (("--nonsense",), 2, ("--nonsense",)),
     ],
 )
-def test_wrong_requests(run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: tuple[str, ...]) -> None:
+def test_wrong_requests(
+    run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: tuple[str, ...]
+) -> None:
     check(run_edgecnn(*arguments), code, *texts)
     assert leftovers(tmp_path) == []
 
@@ -58,7 +61,11 @@ def test_wrong_requests(run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, 
     [
         (("export", "mobilnet"), 2, ("did you mean mobilenet?",)),
         (("export", "resnet50"), 2, ("resnet50 has no bundled weights", "--weights random", "resnet20")),
-        (("export", "mobilenet", "--width", "0.5"), 2, ("bundled weights are those of mobilenet_v1_0.25_32", "--weights random")),
+        (
+            ("export", "mobilenet", "--width", "0.5"),
+            2,
+            ("weights are those of mobilenet_v1_0.25_32", "--weights random"),
+        ),
         (("export", "resnet50", "--weights", "random", "--width", "0.5"), 2, ("resnet50 has no width", "mobilenet_v1")),
         (("export", "mobilenet", "--weights", "random", "--width", "0"), 2, ("width", "at least 0.03125")),
         (("export", "lenet5", "--weights", "random", "--input-size", "64"), 2, ("32 pixels",)),
@@ -67,7 +74,9 @@ def test_wrong_requests(run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, 
         (("train", "lenet5", "--data", "no/such/folder"), 2, ("no/such/folder",)),
     ],
 )
-def test_wrong_exports(run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: tuple[str, ...]) -> None:
+def test_wrong_exports(
+    run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, texts: tuple[str, ...]
+) -> None:
     pytest.importorskip("torch")
     check(run_edgecnn(*arguments), code, *texts)
     assert leftovers(tmp_path) == []
@@ -133,7 +142,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit, check=False)  # noqa: PLW1509
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit, check=False)
     check(done, 4, "cannot write models/lenet5.onnx")
     assert leftovers(tmp_path) == []
 

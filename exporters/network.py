@@ -1,0 +1,207 @@
+"""Zoo network -> Artifact: traced by torch, rewritten by the passes, compared with torch, renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+import edgecnn
+from edgecnn.artifacts import load_artifact
+from edgecnn.data import NAMED, open_dataset
+from edgecnn.errors import BadInput, ExportError
+from edgecnn.exporters.accuracy import measure_accuracy
+from edgecnn.exporters.onnxfile import stamp, write_model
+from edgecnn.exporters.parity import check_parity
+from edgecnn.exporters.passes import DEFAULT_PASSES, run_passes
+from edgecnn.files import replacing
+from edgecnn.specs import Artifact, ModelSpec, Step, TensorSpec
+from edgecnn.zoo.layers import layer_table
+from edgecnn.zoo.registry import Form, build, find
+from edgecnn.zoo.weights import Loaded, load_weights
+
+DEFAULT_OPSET = 18
+"""torch writes this operator set without conversion, and every supported runtime reads it (ONNX Runtime from 1.14)."""
+
+OPSETS = range(18, 24)
+"""What torch can write."""
+
+# IR version that came with each operator set (ONNX's docs/Versioning.md): the oldest that can hold it, so that no
+# runtime which knows the operators refuses the file.
+_IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+
+_TRACE_BATCH = 2
+"""A traced batch of 1 would be taken for a constant."""
+
+PARITY_BATCHES = (1, 2, 7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How a network is written.
+
+    Attributes:
+        weights: "bundled", "random" or a file.
+        opset: operator set of the file.
+        batch: fixed number of images, None for any.
+        seed: of random weights and of the parity inputs.
+        measure: measure the accuracy where the weights belong to a data set that is at hand.
+    """
+
+    weights: str = "bundled"
+    opset: int = DEFAULT_OPSET
+    batch: int | None = None
+    seed: int = 0
+    measure: bool = True
+
+    def __post_init__(self) -> None:
+        if self.opset not in OPSETS:
+            raise BadInput("opset", expected=f"{OPSETS[0]} to {OPSETS[-1]}", got=str(self.opset))
+        if self.batch is not None and self.batch < 1:
+            raise BadInput("batch", expected="at least 1", got=str(self.batch))
+
+
+def export_network(
+    form: Form,
+    output: Path,
+    options: ExportOptions,
+    *,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Artifact:
+    """Write a network of the zoo as one ONNX file and return it.
+
+    The file is compared with torch on batches of 1, 2 and 7, and, where the weights belong to a data set, its accuracy
+    is measured through the file itself, before it is renamed into place.
+
+    Args:
+        form: network and variant.
+        output: where the file goes.
+        options: weights, operator set, batch.
+        on_step: called with a word for each step.
+
+    Raises:
+        ParityError: file and torch disagree.
+        BadInput: the weights do not fit.
+    """
+    on_step("build")
+    module = build(form)
+    loaded = load_weights(module, form, options.weights, seed=options.seed)
+    module.eval()
+    on_step("trace")
+    model = trace(module, form, options)
+    applied = run_passes(model, DEFAULT_PASSES)
+    model.ir_version = _IR_VERSIONS[options.opset]
+    lineage = (_step(form, options, applied),)
+    spec = _spec(form, loaded, module, model)
+    with replacing(output) as temporary:
+        stamp(model, spec, lineage)
+        write_model(model, temporary)
+        on_step("compare with torch")
+        batches = PARITY_BATCHES if options.batch is None else (options.batch,)
+        check_parity(module, load_artifact(temporary), batches, seed=options.seed)
+        if options.measure and spec.dataset in NAMED:
+            on_step("measure accuracy")
+            split = open_dataset(spec.dataset).split("test")
+            accuracy = measure_accuracy(load_artifact(temporary), split, dataset=spec.dataset)
+            stamp(model, replace(spec, accuracy=(accuracy,)), lineage)
+            write_model(model, temporary)
+    return load_artifact(output)
+
+
+def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
+    """Return the network as an ONNX graph with input "input" and output "logits".
+
+    Raises:
+        ExportError: torch cannot export it.
+    """
+    example = torch.zeros(options.batch or _TRACE_BATCH, form.channels, form.input_size, form.input_size)
+    dynamic = ({0: torch.export.Dim("N")},) if options.batch is None else None
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=["input"],
+                output_names=["logits"],
+                opset_version=options.opset,
+                dynamic_shapes=dynamic,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(f"torch cannot export {form.title}: {str(error).splitlines()[0][:300]}") from error
+    assert program is not None
+    model: ir.Model = program.model
+    if model.opset_imports.get("") != options.opset:
+        raise ExportError(f"torch wrote opset {model.opset_imports.get('')} when {options.opset} was asked for")
+    return model
+
+
+def _spec(form: Form, loaded: Loaded, module: nn.Module, model: ir.Model) -> ModelSpec:
+    network = find(form.network)
+    layers = layer_table(module, (form.channels, form.input_size, form.input_size))
+    return ModelSpec(
+        network=form.network,
+        variant=form.variant,
+        inputs=tuple(_tensor_spec(value) for value in model.graph.inputs),
+        outputs=tuple(_tensor_spec(value) for value in model.graph.outputs),
+        preprocess=loaded.preprocess or network.preprocess_for(form),
+        labels=loaded.labels,
+        dataset=loaded.dataset,
+        params=sum(layer.params for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        weights=loaded.description,
+        source=network.citation,
+        licence=loaded.licence,
+    )
+
+
+def _step(form: Form, options: ExportOptions, applied: tuple[str, ...]) -> Step:
+    return Step(
+        tool="edgecnn export",
+        version=edgecnn.__version__,
+        options={
+            "network": form.title,
+            "weights": Path(options.weights).name,
+            "opset": options.opset,
+            "batch": options.batch,
+            "passes": ",".join(applied),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _tensor_spec(value: Any) -> TensorSpec:
+    shape = tuple(
+        d if isinstance(d, int) else str(d.value if isinstance(d, ir.SymbolicDim) else d) for d in value.shape
+    )
+    return TensorSpec(name=value.name, dtype=value.dtype.numpy().name, shape=shape)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep torch's exporter from printing and warning while the block runs."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+__all__ = ["DEFAULT_OPSET", "OPSETS", "PARITY_BATCHES", "ExportOptions", "export_network", "trace"]

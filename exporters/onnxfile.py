@@ -1,0 +1,46 @@
+"""Writing an ONNX model with its ModelSpec and lineage inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+import edgecnn
+from edgecnn.errors import ExportError
+from edgecnn.jsonform import to_json
+from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, ModelSpec, Step
+
+
+def stamp(model: ir.Model, spec: ModelSpec, lineage: Sequence[Step]) -> None:
+    """Put spec and lineage into the model's metadata, and the standard ONNX image keys beside them.
+
+    The `Image.*` keys are those of the ONNX specification (docs/MetadataProps.md).
+    """
+    model.metadata_props[SPEC_KEY] = json.dumps(to_json(spec), ensure_ascii=False)
+    model.metadata_props[LINEAGE_KEY] = json.dumps(to_json(tuple(lineage)), ensure_ascii=False)
+    if spec.preprocess is not None:
+        model.metadata_props["Image.BitmapPixelFormat"] = "Gray8" if spec.preprocess.channels == 1 else "Rgb8"
+        model.metadata_props["Image.ColorSpaceGamma"] = "SRGB"
+        model.metadata_props["Image.NominalPixelRange"] = "Normalized_0_1"
+    model.producer_name = "edgecnn"
+    model.producer_version = edgecnn.__version__
+
+
+def write_model(model: ir.Model, path: Path) -> None:
+    """Write one file without external data and hold it against the ONNX checker.
+
+    Raises:
+        ExportError: the model is not valid ONNX, or larger than the 2 GB that one file can hold.
+    """
+    try:
+        proto = ir.to_proto(model)
+        onnx.checker.check_model(proto, full_check=True)
+        path.write_bytes(proto.SerializeToString())
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the graph is not valid ONNX: {str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        raise ExportError(f"the model does not fit into one file: {error}") from error

@@ -1,0 +1,86 @@
+"""Batch normalization after a convolution or linear layer becomes part of that layer's weight and bias."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecnn.exporters.passes.base import Pass
+from edgecnn.exporters.passes.values import Array, add_constant, attribute, bypass, constant, is_op, only_use
+
+
+class FoldBatchNorm(Pass):
+    """Folds batch normalization into the layer before.
+
+    That is y = (x - mean) / sqrt(var + epsilon) * scale + shift (Ioffe, Szegedy 2015, algorithm 2), all constants. Only
+    where it changes nothing else: the layer is a Conv or Gemm with constant weight and bias whose output nothing else
+    reads. Computed in float64 and rounded once, to the weight's type.
+    """
+
+    name = "fold-batch-norm"
+
+    def apply(self, model: ir.Model) -> bool:
+        """Rewrite the model in place and return whether anything changed."""
+        return sum(_fold(node) for node in tuple(model.graph) if is_op(node, "BatchNormalization")) > 0
+
+
+def _fold(norm: ir.Node) -> bool:
+    source = norm.inputs[0]
+    layer = source.producer() if source is not None else None
+    if source is None or layer is None or only_use(source) is not norm or not _is_inference(norm):
+        return False
+    affine = _affine(norm)
+    weight = constant(layer.inputs[1]) if is_op(layer, "Conv", "Gemm") else None
+    if affine is None or weight is None:
+        return False
+    factor, shift = affine
+    bias = _bias(layer, len(factor))
+    if bias is None:
+        return False
+    shape = [1] * weight.ndim
+    shape[_output_axis(layer)] = -1
+    _replace(layer, 1, weight.astype(np.float64) * factor.reshape(shape), weight.dtype)
+    _replace(layer, 2, bias * factor + shift, weight.dtype)
+    return bypass(norm)
+
+
+def _is_inference(norm: ir.Node) -> bool:
+    spare_outputs = any(output.uses() or output.is_graph_output() for output in norm.outputs[1:])
+    return not attribute(norm, "training_mode", 0) and not spare_outputs
+
+
+def _affine(norm: ir.Node) -> tuple[Array, Array] | None:
+    """Return factor and shift, float64 [channels] each, or None when they are not constant."""
+    arrays = [constant(value) for value in norm.inputs[1:5]]
+    if len(arrays) != 4 or any(array is None for array in arrays):
+        return None
+    scale, shift, mean, variance = (np.asarray(array, np.float64) for array in arrays)
+    factor = scale / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
+    return factor, shift - mean * factor
+
+
+def _bias(layer: ir.Node, channels: int) -> Array | None:
+    """Return the layer's bias as float64 [channels], zeros where it has none, or None when it cannot be folded into."""
+    if len(layer.inputs) < 3 or layer.inputs[2] is None:
+        return np.zeros(channels)
+    bias = constant(layer.inputs[2])
+    if bias is None or (layer.op_type == "Gemm" and attribute(layer, "beta", 1.0) != 1.0):
+        return None
+    if bias.size not in (1, channels) or bias.shape[-1:] not in ((), (1,), (channels,)):
+        return None
+    return np.broadcast_to(bias.astype(np.float64).reshape(-1), (channels,))
+
+
+def _output_axis(layer: ir.Node) -> int:
+    return 1 if layer.op_type == "Gemm" and not attribute(layer, "transB", 0) else 0
+
+
+def _replace(layer: ir.Node, index: int, array: Array, dtype: np.dtype[np.generic]) -> None:
+    """Give the layer a new constant; the old one may have other readers and stays."""
+    assert layer.graph is not None
+    assert isinstance(layer.graph, ir.Graph)
+    old = layer.inputs[index] if index < len(layer.inputs) else None
+    name = old.name if old is not None else f"{layer.outputs[0].name}_bias"
+    if index >= len(layer.inputs):
+        layer.resize_inputs(index + 1)
+    layer.replace_input_with(index, add_constant(layer.graph, f"{name}_folded", array.astype(dtype)))

@@ -1,0 +1,86 @@
+"""Small questions that several passes and the quantizer ask of a graph."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+T = TypeVar("T", int, float, str, tuple[int, ...])
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """Return the array of a value that no input can change, else None."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def attribute(node: ir.Node, name: str, default: T) -> T:
+    """Return an attribute of a node, or the default where the node does not give it."""
+    found = node.attributes.get(name)
+    if found is None:
+        return default
+    value: T = tuple(found.value) if isinstance(default, tuple) else found.value
+    return value
+
+
+def is_op(node: ir.Node | None, *op_types: str) -> bool:
+    """Tell whether a node is one of these operators of the default ONNX set."""
+    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
+
+
+def only_use(value: ir.Value) -> ir.Node | None:
+    """Return the one node that reads a value once, or None when others, or the model's caller, read it too."""
+    uses = tuple(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def dimensions(value: ir.Value | None) -> tuple[int | None, ...] | None:
+    """Return the shape with None for what is not known beforehand, or None when not even the rank is known."""
+    if value is None or value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def unique_name(graph: ir.Graph, wish: str) -> str:
+    """Return a name that no value of the graph has: the wish, with a number appended where it is taken."""
+    taken = {value.name for node in graph for value in node.outputs}
+    taken |= {value.name for value in graph.inputs} | set(graph.initializers)
+    name, number = wish, 1
+    while name in taken:
+        name, number = f"{wish}_{number}", number + 1
+    return name
+
+
+def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """Return a new initialiser of that name; a number is appended to a name that is taken."""
+    unique = unique_name(graph, name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
+    value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def bypass(node: ir.Node) -> bool:
+    """Remove a node whose first output equals its first input, and tell whether that was possible.
+
+    It is not where the model would hand out its own input or a constant under the output's name.
+    """
+    source, target = node.inputs[0], node.outputs[0]
+    graph = node.graph
+    assert graph is not None and source is not None
+    if target.is_graph_output():
+        if source.is_graph_input() or source.is_initializer() or source.is_graph_output():
+            return False
+        name = target.name
+        target.replace_all_uses_with(source, replace_graph_outputs=True)
+        target.name = None
+        source.name = name
+    else:
+        target.replace_all_uses_with(source)
+    graph.remove(node, safe=True)
+    return True

@@ -1,0 +1,114 @@
+"""Zoo network -> file: one file, any batch, the same numbers, the description inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import onnx  # noqa: E402
+
+import edgecnn  # noqa: E402
+from edgecnn.artifacts import load_artifact  # noqa: E402
+from edgecnn.errors import BadInput, ParityError  # noqa: E402
+from edgecnn.exporters.network import ExportOptions, export_network  # noqa: E402
+from edgecnn.exporters.parity import check_parity  # noqa: E402
+from edgecnn.runtimes import open_session  # noqa: E402
+from edgecnn.zoo.choice import choose_form  # noqa: E402
+from edgecnn.zoo.registry import bundled_form, make_form, networks  # noqa: E402
+
+# Every block of the zoo at the least size that has all of its layers.
+SMALL = {
+    "lenet5": {},
+    "mobilenet_v1": {"width": 0.25, "input_size": 64},
+    "squeezenet1_1": {"input_size": 64},
+    "resnet18": {"input_size": 64},
+    "resnet20": {},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_becomes_one_file_of_any_batch(tmp_path: Path, name: str) -> None:
+    form = make_form(name, **SMALL[name])
+    artifact = export_network(form, tmp_path / "net.onnx", ExportOptions(weights="random"))
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+    assert (artifact.opset, artifact.ir_version, artifact.precision) == (18, 8, "fp32")
+    assert artifact.spec.network == name
+    assert artifact.spec.inputs[0].shape == ("N", *form.input_shape)
+    assert artifact.spec.outputs[0].shape == ("N", form.classes)
+    assert artifact.spec.accuracy == ()
+    ops = {node.op_type for node in onnx.load(artifact.path).graph.node}
+    assert "BatchNormalization" not in ops
+    with open_session(artifact) as session:
+        for batch in (1, 5):
+            feed = np.zeros((batch, *form.input_shape), np.float32)
+            assert session.run({"input": feed})["logits"].shape == (batch, form.classes)
+
+
+def test_the_description_travels_inside(lenet5: Path) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load(lenet5).metadata_props}
+    spec = json.loads(metadata["edgecnn.spec"])
+    assert spec["labels"][9] == "Ankle boot"
+    assert spec["preprocess"]["size"] == [32, 32]
+    assert spec["macs"] == 416_520
+    assert metadata["Image.BitmapPixelFormat"] == "Gray8"
+    assert json.loads(metadata["edgecnn.lineage"])[0]["tool"] == "edgecnn export"
+
+
+def test_a_fixed_batch(tmp_path: Path) -> None:
+    artifact = export_network(make_form("lenet5"), tmp_path / "a.onnx", ExportOptions(weights="random", batch=3))
+    assert artifact.spec.inputs[0].shape == (3, 1, 32, 32)
+    with edgecnn.load(artifact.path) as classifier, pytest.raises(BadInput):
+        classifier.run({"input": np.zeros((1, 1, 32, 32), np.float32)})
+
+
+@pytest.mark.parametrize("opset", [19, 21, 23])
+def test_other_operator_sets(tmp_path: Path, opset: int) -> None:
+    artifact = export_network(make_form("lenet5"), tmp_path / "a.onnx", ExportOptions(weights="random", opset=opset))
+    assert artifact.opset == opset
+
+
+def test_parity_finds_a_changed_weight(lenet5: Path) -> None:
+    from edgecnn.zoo.registry import build
+    from edgecnn.zoo.weights import load_weights
+
+    form, source = choose_form("lenet5", None)
+    module = build(form)
+    load_weights(module, form, source)
+    module.eval()
+    artifact = load_artifact(lenet5)
+    assert check_parity(module, artifact, (1, 2, 7)) < 1e-5
+    with torch.no_grad():
+        module.classifier.output.bias[3] += 0.05
+    with pytest.raises(ParityError) as caught:
+        check_parity(module, artifact, (2,))
+    assert caught.value.max_abs == pytest.approx(0.05, rel=1e-3)
+    assert "3)" in caught.value.worst
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [network.name for network in networks()])
+def test_every_network_exports_in_its_paper_form(tmp_path: Path, name: str) -> None:
+    artifact = export_network(make_form(name), tmp_path / "net.onnx", ExportOptions(weights="random"))
+    assert artifact.spec.params == sum(value.size for value in _weights_before_folding(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [network.name for network in networks() if network.bundled])
+def test_bundled_weights_have_the_accuracy_that_the_registry_states(tmp_path: Path, name: str) -> None:
+    form = bundled_form(name)
+    assert form is not None
+    artifact = export_network(form, tmp_path / "net.onnx", ExportOptions())
+    stated = next(network.bundled.top1 for network in networks() if network.name == name and network.bundled)
+    assert artifact.spec.accuracy[0].value == pytest.approx(stated, abs=5e-4)
+    assert stated >= (0.90 if name == "lenet5" else 0.92)
+
+
+def _weights_before_folding(name: str) -> list[np.ndarray]:
+    from edgecnn.zoo.registry import build
+
+    return [parameter.detach().numpy() for parameter in build(make_form(name)).parameters()]
