@@ -105,7 +105,10 @@ def _read_dataclass(cls: Any, data: Any, where: str, ignore_unknown: bool) -> An
     unknown = sorted(set(data) - set(hints))
     if unknown and not ignore_unknown:
         raise BadInput(f"{where} has unknown keys", expected=", ".join(hints), got=", ".join(unknown))
-    return cls(**values)
+    try:
+        return cls(**values)
+    except BadInput as error:
+        raise BadInput(f"{where}.{error.message}", error.hint) from None
 
 
 def _read(hint: Any, value: Any, where: str, ignore_unknown: bool) -> Any:

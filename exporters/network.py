@@ -139,12 +139,23 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
                 verbose=False,
             )
     except Exception as error:
+        if _was_interrupted(error):
+            raise KeyboardInterrupt from None
         raise ExportError(f"torch cannot export {form.title}: {str(error).splitlines()[0][:300]}") from error
     assert program is not None
     model: ir.Model = program.model
     if model.opset_imports.get("") != options.opset:
         raise ExportError(f"torch wrote opset {model.opset_imports.get('')} when {options.opset} was asked for")
     return model
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether Ctrl-C lies behind an error: torch.export wraps it like any other exception."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _spec(form: Form, loaded: Loaded, module: nn.Module, model: ir.Model) -> ModelSpec:

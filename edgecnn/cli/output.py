@@ -94,9 +94,11 @@ def progress(text: str) -> Iterator[Advance]:
 
 
 def bytes_text(size: int | float | None) -> str:
-    """Return a size in decimal megabytes or kilobytes, "16.9 MB"; "-" for None."""
+    """Return a size in decimal units, "16.9 MB"; "-" for None."""
     if size is None:
         return "-"
+    if size < 1e3:
+        return f"{size:.0f} B"
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 

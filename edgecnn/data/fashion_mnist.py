@@ -65,6 +65,8 @@ class FashionMnist:
             raise BadInput(
                 str(images_path), expected="[N, H, W] images and N labels", got=f"{images.shape}, {labels.shape}"
             )
+        if labels.max(initial=0) >= len(LABELS):
+            raise BadInput(str(labels_path), expected=f"labels below {len(LABELS)}", got=str(labels.max()))
         return Split(name, images[..., np.newaxis], labels.astype(np.int64), trained=name != "test")
 
     def _find(self, stem: str, part: str) -> Path:

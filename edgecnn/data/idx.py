@@ -39,4 +39,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{dimensions}I", data[4:header])
     if len(data) - header != math.prod(shape):
         raise BadInput(path.name, expected=f"{math.prod(shape)} bytes of data", got=str(len(data) - header))
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    try:
+        return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    except ValueError as error:  # more dimensions, or longer ones, than numpy has
+        raise BadInput(f"{path} is not an IDX file: {error}") from None

@@ -44,22 +44,35 @@ class ImageFolder:
         """
         if name not in _PARTS:
             raise BadInput(f"part of {self.name}", expected="train, calibration or test", got=repr(name))
-        if not self._split_below:
-            if name == "test":
-                return self._read(self._folder, name)
+        if not self._split_below and name != "test":
             raise BadInput(
                 f"{self._folder} has no {name} part",
                 f"make {self._folder}/train and /test, or give --calibration FOLDER",
             )
-        for part in _PARTS[name]:
-            if (self._folder / part).is_dir():
-                return self._read(self._folder / part, name)
-        raise BadInput(f"{self._folder} has no {name} part", f"make {self._folder}/{_PARTS[name][0]}/class/name.jpg")
+        return self._read(self._part(name), name)
 
     def unlabelled(self) -> Split:
-        """Return all images below the folder as a calibration part, class folders or not; labels are -1."""
-        files = tuple(_files(self._folder))
+        """Return all images as a calibration part, class folders or not; labels are -1.
+
+        Of a folder with parts it is `calibration/`, or else `train/`: test images are never among them.
+
+        Raises:
+            BadInput: there are parts, and neither of these has images.
+        """
+        files = tuple(_files(self._part("calibration")))
+        if not files:
+            raise BadInput(
+                f"{self._folder} has no images but test images", "put others into its train/ or calibration/"
+            )
         return Split("calibration", _LazyImages(files), np.full(len(files), -1, np.int64), trained=True)
+
+    def _part(self, name: str) -> Path:
+        if not self._split_below:
+            return self._folder
+        for part in _PARTS[name]:
+            if (self._folder / part).is_dir():
+                return self._folder / part
+        raise BadInput(f"{self._folder} has no {name} part", f"make {self._folder}/{_PARTS[name][0]}/class/name.jpg")
 
     def _read(self, root: Path, name: str) -> Split:
         files = tuple(_files(root))
@@ -95,4 +108,8 @@ class _LazyImages(Sequence[Image]):
 
 
 def _files(root: Path) -> Iterator[Path]:
-    return (path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    """Yield the image files below a folder in order; hidden ones belong to other programs."""
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+            yield path

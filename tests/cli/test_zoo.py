@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 import edgecnn
-from edgecnn.cli.main import main
+from edgecnn.cli.main import run as run_command
 from edgecnn.zoo import find, networks
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Return exit code, standard output and standard error of a command."""
-    with pytest.raises(SystemExit) as caught:
-        main(["zoo", *arguments])
+    code = run_command(["zoo", *arguments])
     out, err = capsys.readouterr()
-    return int(caught.value.code or 0), out, err
+    return code, out, err
 
 
 def loaded(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -101,7 +100,7 @@ def test_the_layer_table_ends_with_the_totals(capsys: pytest.CaptureFixture[str]
     assert code == 0
     table = out.partition("layers of lenet5")[2]
     assert "total" in table
-    assert table.count("│ conv ") == 2
+    assert table.count(" conv ") == 2
 
 
 @pytest.mark.parametrize(
@@ -157,10 +156,8 @@ def test_networks_that_cannot_be_had_are_listed(
 def test_without_torch_everything_but_new_forms_and_layers_works() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from edgecnn.cli.main import main\n"
-        "def run(*arguments):\n"
-        "    try: main(['zoo', *arguments])\n"
-        "    except SystemExit as error: print('exit', error.code, file=sys.stderr)\n"
+        "from edgecnn.cli.main import run as run_command\n"
+        "def run(*arguments): print('exit', run_command(['zoo', *arguments]), file=sys.stderr)\n"
         "run(); run('show', 'resnet50'); run('show', 'resnet50', '--layers'); run('show', 'mobilenet', '--width', '0.3')\n"
     )
     root = str(Path(edgecnn.__file__).parents[1])
