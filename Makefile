@@ -14,7 +14,7 @@ demo: $(VENV)/.use
 	$(EDGECNN) quantize $(DEMO)/mobilenet_v1_0.25_32.onnx --max-drop 0.5
 	$(EDGECNN) export mobilenet --weights random --output $(DEMO)/mobilenet_v1.onnx
 	$(EDGECNN) quantize $(DEMO)/mobilenet_v1.onnx
-	$(EDGECNN) bench --output $(DEMO)/results.jsonl \
+	$(EDGECNN) bench --threads 1 --seconds 4 --output $(DEMO)/results.jsonl \
 	  $(DEMO)/mobilenet_v1_0.25_32.onnx $(DEMO)/mobilenet_v1_0.25_32.int8.onnx \
 	  $(DEMO)/mobilenet_v1.onnx $(DEMO)/mobilenet_v1.int8.onnx
 

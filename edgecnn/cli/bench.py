@@ -105,9 +105,21 @@ def find_models(folder: Path) -> list[Path]:
 
 def show(records: Sequence[Record], artifacts: Sequence[Artifact]) -> None:
     """Print the table of records, the machine below it, and what speaks against any of them."""
-    columns = ("model", "precision", "batch", "top-1 %", "median", "p90", "images/s", "memory", "file", "verdict")
+    columns = (
+        "model",
+        "input",
+        "precision",
+        "batch",
+        "top-1 %",
+        "median",
+        "p90",
+        "images/s",
+        "memory",
+        "file",
+        "verdict",
+    )
     rows = [_row(record) for record in records]
-    print_table("edgecnn bench", columns, rows, left=("model", "precision", "verdict"), caption=_machine(records[0]))
+    print_table("edgecnn bench", columns, rows, left=("model", "precision", "verdict"), caption=_caption(records))
     for record in records:
         for reason in record.quality.reasons:
             advice = f"; {reason.advice}" if reason.advice else ""
@@ -124,11 +136,11 @@ def raise_failures(records: Sequence[Record]) -> None:
 
 def _row(record: Record) -> tuple[str, ...]:
     subject = record.subject
-    name = subject.network + (f" {subject.variant.replace('_', ' @')}" if subject.variant else "")
     latency, memory = record.metric("latency"), record.metric("memory_added")
     throughput = record.metric("throughput")
     return (
-        name,
+        f"{subject.network}_{subject.variant}" if subject.variant else subject.network,
+        _input(subject.input_shape),
         subject.precision,
         str(record.plan.batch),
         _accuracy(record),
@@ -141,14 +153,23 @@ def _row(record: Record) -> tuple[str, ...]:
     )
 
 
+def _input(shape: tuple[int, ...] | None) -> str:
+    """Return the size of one image, height first: [N, C, H, W] as "HxWxC"."""
+    image = (shape or ())[1:]
+    order = (*image[1:], image[0]) if len(image) == 3 else image
+    return "x".join(map(str, order)) or "-"
+
+
 def _accuracy(record: Record) -> str:
     if record.subject.weights == "random":
-        return "n/a (random weights)"
+        return "n/a"
     own = [one for one in record.subject.accuracy if one.metric == "top1" and one.precision == record.subject.precision]
     return f"{percent_text(own[0].value)}" if own else "not measured"
 
 
-def _machine(record: Record) -> str:
+def _caption(records: Sequence[Record]) -> str:
+    """Return the lines below the table: the machine, the engine, and what the columns mean."""
+    record = next((one for one in records if one.runtime), records[0])
     device, engine = record.device, record.runtime
     memory = f"{device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else "memory unknown"
     machine = " · ".join(
@@ -156,12 +177,19 @@ def _machine(record: Record) -> str:
         for part in (device.board, device.cpu, f"{device.cores_usable or device.cores} cores", memory, device.os)
         if part
     )
-    accuracy = {(one.images, one.dataset) for one in record.subject.accuracy}
-    measured = "; ".join(f"top-1 on {images:,} images of {dataset}" for images, dataset in sorted(accuracy))
-    run = f"{engine.engine} {engine.engine_version}, {engine.threads} threads" if engine else ""
-    return "\n".join(
-        part for part in (machine, run, measured, "memory: peak of the process above its size before loading") if part
-    )
+    engine_line = f"{engine.engine} {engine.engine_version}, {_count(engine.threads, 'thread')}" if engine else ""
+    sets = {(one.images, one.dataset) for each in records for one in each.subject.accuracy}
+    notes = [f"top-1: on {images:,} test images of {dataset}" for images, dataset in sorted(sets)]
+    if any(each.subject.weights == "random" for each in records):
+        notes.append("n/a: random weights have no accuracy")
+    notes.append("memory: peak of the process above its size before loading")
+    return "\n".join(part for part in (machine, engine_line, *notes) if part)
+
+
+def _count(number: int | None, noun: str) -> str:
+    if number is None:
+        return f"{noun}s chosen by the engine"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 __all__ = ["bench", "check_backend", "find_models", "raise_failures", "show"]

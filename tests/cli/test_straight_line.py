@@ -116,7 +116,8 @@ def test_bench_prints_a_table_that_names_the_machine(run_edgecnn: Run, models: P
     done = run_edgecnn("bench", "--seconds", "0.05", "--backend", "null", "-o", "other.jsonl")
     assert done.returncode == 0, done.stderr
     assert "tiny" in done.stdout
-    assert "n/a (random weights)" in done.stdout
+    assert "n/a: random weights have no accuracy" in done.stdout
+    assert "8x8x1" in done.stdout
     assert "cores" in done.stdout
     assert (models.parent / "other.jsonl").is_file()
 
