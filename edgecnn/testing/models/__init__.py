@@ -1,0 +1,17 @@
+"""Small models with known answers, for the conformance suite and for the tests of other packages."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+TINY = _HERE / "tiny.onnx"
+"""float32 [N, 1, 8, 8] -> logits of three classes."""
+
+TINY_INT8 = _HERE / "tiny.int8.onnx"
+"""The same, quantized."""
+
+TINY_BATCH1 = _HERE / "tiny.batch1.onnx"
+"""The same with a fixed batch of one."""
+
+REFERENCE = _HERE / "tiny.npz"
+"""input, logits (ONNX reference implementation), int8_logits, int8_step (scale of the int8 output)."""
