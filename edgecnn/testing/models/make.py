@@ -31,7 +31,7 @@ def main() -> None:
     _write(TINY_BATCH1, 1)
     images = np.random.default_rng(1).integers(0, 256, (64, 8, 8, 1), np.uint8)
     split = Split("calibration", images, np.zeros(64, np.int64), trained=True)
-    quantize(TINY, TINY_INT8, calibration=split, evaluation=None, config=QuantizeConfig())
+    quantize(TINY, TINY_INT8, calibration=split, evaluation=None, config=QuantizeConfig(min_channels=1))
     inputs = prepare(images[:16], PREPROCESS)
     (logits,) = ReferenceEvaluator(str(TINY)).run(None, {"input": inputs})
     with open_session(load_artifact(TINY_INT8), options=OpenOptions(threads=1)) as session:
