@@ -36,7 +36,9 @@ def main() -> None:
     (logits,) = ReferenceEvaluator(str(TINY)).run(None, {"input": inputs})
     with open_session(load_artifact(TINY_INT8), options=OpenOptions(threads=1)) as session:
         int8_logits = session.run({"input": inputs})["logits"]
-    np.savez_compressed(REFERENCE, input=inputs, logits=logits, int8_logits=int8_logits, int8_step=_output_step(TINY_INT8))
+    np.savez_compressed(
+        REFERENCE, input=inputs, logits=logits, int8_logits=int8_logits, int8_step=_output_step(TINY_INT8)
+    )
 
 
 def _write(path: Path, batch: int | str) -> None:
@@ -79,7 +81,11 @@ def _write(path: Path, batch: int | str) -> None:
         weights="random",
         licence="Apache-2.0",
     )
-    stamp(model, replace(spec, variant="" if batch == "N" else "batch1"), (Step(tool="made", version=edgecnn.__version__),))
+    stamp(
+        model,
+        replace(spec, variant="" if batch == "N" else "batch1"),
+        (Step(tool="made", version=edgecnn.__version__),),
+    )
     write_model(model, path)
 
 
