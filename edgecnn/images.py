@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 def _read_with_pillow(path: Path) -> NDArray[np.uint8]:
     try:
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise MissingDependency("pillow", "images", f"reading {path.name}") from None
     try:
@@ -65,7 +65,7 @@ def _read_with_pillow(path: Path) -> NDArray[np.uint8]:
 
 
 def _pixels(image: Any, path: Path) -> NDArray[np.uint8]:
-    from PIL import ImageOps  # noqa: PLC0415
+    from PIL import ImageOps
 
     if image.width * image.height > MAX_PIXELS:
         raise BadInput(str(path), expected=f"at most {MAX_PIXELS} pixels", got=f"{image.width} x {image.height}")

@@ -1,8 +1,8 @@
 """Frozen dataclasses <-> plain JSON values, driven by the type hints; also the JSON schema of a dataclass.
 
-Supported hints: str, int, float, bool, None, Path, Literal, unions of these, tuple[T, ...], tuple[T, U], Mapping[str,
-T] and dataclasses. Reading is strict: a missing key without default, an unknown key or a wrong type is a BadInput
-naming the key path, unless `ignore_unknown` is set, which a reader of newer files needs.
+Supported hints: str, int, float, bool, None, Path, Literal, unions of these, tuple[T, ...], tuple[T, U], dataclasses and
+Mapping[str, T]. Reading is strict: a missing key without default, an unknown key or a wrong type is a BadInput naming the
+key path, unless `ignore_unknown` is set, which a reader of newer files needs.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class Plan:
 
     Attributes:
         batch: images per run.
-        warmup_runs: runs before the first sample.
+        warmup_runs: runs between the first and the first sample, at least; the metric "warmup" says how many there were.
         min_runs: samples at least.
         min_seconds: seconds of sampling at least.
         max_seconds: sampling stops here even when `min_runs` is not reached.
@@ -371,9 +371,17 @@ def _line(record: Record, path: Path) -> bytes:
 
 
 def _write_line(file: FileIO, line: bytes) -> None:
-    while line:
-        line = line[file.write(line) :]
-    os.fsync(file.fileno())
+    """Write a whole line, or none of it where the disk is full."""
+    start, written = file.seek(0, os.SEEK_END), 0
+    try:
+        while written < len(line):
+            written += file.write(line[written:])
+        os.fsync(file.fileno())
+    except OSError:
+        # Another process may have appended since; its line is worth more than tidiness.
+        if written and file.seek(0, os.SEEK_END) == start + written:
+            file.truncate(start)
+        raise
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The documentation's command blocks run, its links lead somewhere, and its examples are those of `--help`."""
+"""The documentation's command blocks run, its links lead somewhere, and every verb's `--help` has an example."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from edgecnn.bench.activity import Activity
 from edgecnn.bench.stats import block_medians, trend_z
 from edgecnn.devices.state import DeviceState
 from edgecnn.results import Device, Metric, Plan
-from edgecnn.specs import EngineInfo
+from edgecnn.specs import EngineInfo, Precision
 
 _TREND_BLOCKS = 20
 _THIRDS = 3
@@ -30,6 +30,7 @@ class Evidence:
         device: the machine.
         activity: use of the processors while sampling.
         emulated: the processor is emulated.
+        precision: of the file.
     """
 
     latency: Metric
@@ -40,6 +41,7 @@ class Evidence:
     device: Device = field(default_factory=Device)
     activity: Activity | None = None
     emulated: bool = False
+    precision: Precision | None = None
 
     @cached_property
     def drift(self) -> float:
@@ -74,11 +76,3 @@ class Evidence:
         """Whole processors that affinity and quota allow this process, at least 1; None when unknown."""
         limits = [limit for limit in (self.device.cores_usable, self.device.cgroup_quota) if limit is not None]
         return max(1, int(np.ceil(min(limits)))) if limits else None
-
-
-def duration(nanoseconds: float) -> str:
-    """Return a duration for reading, three digits: "12.3 us", "4.56 ms", "7.89 s"."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if nanoseconds >= size:
-            return f"{nanoseconds / size:.3g} {unit}"
-    return f"{nanoseconds:.3g} ns"

@@ -8,6 +8,7 @@ The metrics of a record, by name:
                                samples of its own and no percentiles (the 90th of latency is a 10th of throughput)
     load             ns        opening the session, with the engine already imported; one sample
     first_run        ns        the first run after it; one sample
+    warmup           runs      between the first run and the first sample; the plan's number is the least
     memory_baseline  bytes     resident before loading: interpreter, numpy, engine, input arrays
     memory_peak      bytes     greatest resident size from there to the last run, without the samples themselves
     memory_added     bytes     the difference: weights, activations, outputs and workspace of the engine
@@ -153,6 +154,7 @@ def metrics_of(outcome: Outcome, *, batch: int, seed: int) -> tuple[Metric, ...]
     singles = (
         ("load", "ns", outcome.load_ns),
         ("first_run", "ns", outcome.first_run_ns),
+        ("warmup", "runs", outcome.warmup_runs),
         ("memory_baseline", "bytes", baseline),
         ("memory_peak", "bytes", peak),
         ("memory_added", "bytes", added),
@@ -199,6 +201,7 @@ def _measured(record: Record, outcome: Outcome) -> Record:
         device=record.device,
         activity=outcome.activity,
         emulated=outcome.emulated,
+        precision=record.subject.precision,
     )
     return replace(
         record, status="ok", reason=None, runtime=outcome.info, plan=plan, metrics=metrics, quality=judge(evidence)

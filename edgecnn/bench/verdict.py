@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from edgecnn.bench.evidence import Evidence, duration
+from edgecnn.bench.evidence import Evidence
 from edgecnn.bench.plan import seconds_for_runs
 from edgecnn.bench.stats import MIN_SAMPLES
 from edgecnn.bench.throttling import throttled
 from edgecnn.results import Quality, Reason, Verdict
+from edgecnn.units import duration_text
 
 CLOCK_SUSPECT_STEPS = 100
 """With fewer clock steps in a median one step is more than 1% of it."""
@@ -43,11 +44,20 @@ TAIL_SUSPECT = 1.5
 OTHERS_SUSPECT = 0.10
 """Share of all processors that other processes used; shared caches and memory feel it even with a core to spare."""
 
+OTHERS_INVALID = 0.60
+"""Share of all processors that other processes used: one of two may leave this one alone, more cannot."""
+
 WAITED_SUSPECT = 0.02
 """Share of the time in which the measuring thread was ready and had no processor."""
 
+WAITED_INVALID = 0.25
+"""Share of the time without a processor: what was timed is the queue."""
+
 STOLEN_SUSPECT = 0.02
 """Share of all processors that the hypervisor gave to others."""
+
+STOLEN_INVALID = 0.25
+"""Share of all processors that the hypervisor gave to others: what was timed is the other guests."""
 
 LOAD_AVERAGE_SUSPECT = 0.5
 """Load average per processor, where nothing better is known; a measurement just before this one leaves some behind."""
@@ -88,7 +98,7 @@ def fallback(evidence: Evidence) -> Iterator[Reason]:
     if info is None or not info.providers_asked:
         return
     asked, active = ", ".join(info.providers_asked), ", ".join(info.providers_active) or "none"
-    advice = "without --allow-fallback this is an error that says what is missing"
+    advice = "open it without allow_fallback: the error then says what is missing"
     if not set(info.providers_asked) <= set(info.providers_active):
         yield Reason(
             code="fallback", severity="invalid", message=f"asked for {asked}, the session has {active}", advice=advice
@@ -98,6 +108,24 @@ def fallback(evidence: Evidence) -> Iterator[Reason]:
         total = sum((info.nodes or {}).values())
         elsewhere = ", ".join(f"{n} of {total} nodes ran on {name}" for name, n in strangers.items())
         yield Reason(code="fallback", severity="suspect", message=f"asked for {asked}: {elsewhere}", advice=advice)
+
+
+def saturating(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason if int8 sums may saturate here, so that an accuracy measured elsewhere need not hold.
+
+    Without VNNI, x86-64 multiplies uint8 by int8 with VPMADDUBSW, whose 16-bit sums of two products saturate (Intel 64
+    and IA-32 Architectures Software Developer's Manual).
+    """
+    device = evidence.device
+    if evidence.precision != "int8" or device.arch != "x86_64" or not device.features:
+        return
+    if not {"avx512_vnni", "avx_vnni"} & set(device.features):
+        yield Reason(
+            code="saturating",
+            severity="suspect",
+            message="this processor has no VNNI: int8 sums may saturate, and the accuracy may be below the one stated",
+            advice="quantize with --reduce-range, and measure the accuracy on this machine",
+        )
 
 
 def too_few_samples(evidence: Evidence) -> Iterator[Reason]:
@@ -112,7 +140,7 @@ def too_few_samples(evidence: Evidence) -> Iterator[Reason]:
     yield Reason(
         code="too_few_samples",
         severity="invalid" if latency.n < MIN_SAMPLES else "suspect",
-        message=f"{latency.n} samples of {duration(latency.median)} within {plan.max_seconds:g} s, "
+        message=f"{latency.n} samples of {duration_text(latency.median)} within {plan.max_seconds:g} s, "
         f"planned {max(plan.min_runs, MIN_SAMPLES)}",
         advice=advice,
     )
@@ -126,7 +154,7 @@ def clock_too_coarse(evidence: Evidence) -> Iterator[Reason]:
     yield Reason(
         code="clock_too_coarse",
         severity="invalid" if median < CLOCK_INVALID_STEPS * step else "suspect",
-        message=f"the median of {duration(median)} is {median / step:.3g} steps of the clock, {step} ns each",
+        message=f"the median of {duration_text(median)} is {median / step:.3g} steps of the clock, {step} ns each",
         advice=f"put more into a run: --batch {_batch_for_clock(evidence)}",
     )
 
@@ -155,7 +183,7 @@ def noisy(evidence: Evidence) -> Iterator[Reason]:
             yield Reason(
                 code="noisy",
                 severity="invalid" if width >= INTERVAL_INVALID else "suspect",
-                message=f"the median is only known to lie between {duration(low)} and {duration(high)} "
+                message=f"the median is only known to lie between {duration_text(low)} and {duration_text(high)} "
                 f"({width:.1%} of it)",
                 advice=_quieter(evidence),
             )
@@ -177,21 +205,24 @@ def load(evidence: Evidence) -> Iterator[Reason]:
     average = evidence.before.load_average
     if others is not None and others >= OTHERS_SUSPECT * cores:
         message = f"other processes used {others:.2f} of {cores} processors while this one used {_own(evidence):.2f}"
-        yield _load_reason(message, "stop the other processes")
+        yield _load_reason(message, "stop the other processes", others >= OTHERS_INVALID * cores)
     elif others is None and average is not None and average >= LOAD_AVERAGE_SUSPECT * cores:
         message = f"the load average before the measurement was {average:.2f} on {cores} processors"
         yield _load_reason(message, "stop the other processes, or wait a minute after heavy work")
     if stolen is not None and stolen >= STOLEN_SUSPECT * cores:
         message = f"the hypervisor took {stolen:.2f} of {cores} processors away"
-        yield _load_reason(message, "measure on a machine with processors of its own")
+        advice = "measure on a machine with processors of its own"
+        yield _load_reason(message, advice, stolen >= STOLEN_INVALID * cores)
     if waited is not None and waited >= WAITED_SUSPECT:
         message = f"the measuring thread waited for a processor {waited:.1%} of the time"
-        yield _load_reason(message, _fewer_threads(evidence) or "stop the other processes")
+        advice = _fewer_threads(evidence) or "stop the other processes"
+        yield _load_reason(message, advice, waited >= WAITED_INVALID)
 
 
 CHECKS: tuple[Callable[[Evidence], Iterator[Reason]], ...] = (
     emulated,
     fallback,
+    saturating,
     too_few_samples,
     clock_too_coarse,
     throttled,
@@ -207,8 +238,8 @@ def _worst(reasons: tuple[Reason, ...]) -> Verdict:
     return "invalid" if "invalid" in severities else "suspect" if severities else "valid"
 
 
-def _load_reason(message: str, advice: str) -> Reason:
-    return Reason(code="load", severity="suspect", message=message, advice=advice)
+def _load_reason(message: str, advice: str, invalid: bool = False) -> Reason:
+    return Reason(code="load", severity="invalid" if invalid else "suspect", message=message, advice=advice)
 
 
 def _own(evidence: Evidence) -> float:

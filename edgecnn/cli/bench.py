@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.bench import make_plan, measure
+from edgecnn.bench import make_plan, measure, unmeasured
 from edgecnn.cli.options import MODELS, Numbers, backend_option, json_option, output_option, threads_option
-from edgecnn.cli.output import bytes_text, duration_text, percent_text, print_json, print_table, progress, say
-from edgecnn.errors import MeasurementError, UnknownName
-from edgecnn.results import Record, append
+from edgecnn.cli.output import print_json, print_table, progress, say
+from edgecnn.errors import BadInput, EdgecnnError, MeasurementError, ResultsError, UnknownName
+from edgecnn.results import Plan, Record, append
 from edgecnn.runtimes import OpenOptions, backend_states, get_runtime
 from edgecnn.specs import Artifact
+from edgecnn.units import bytes_text, duration_text, percent_text
 
 
 @click.command()
@@ -52,24 +53,57 @@ def bench(
       edgecnn bench models/mobilenet_v1_0.25_32.int8.onnx --batch 1,4,16 --threads 1
     """
     check_backend(backend)
+    path = results_path(output)
     plans = [make_plan(batch=size, seconds=seconds, min_runs=runs) for size in batch]
     artifacts = [load_artifact(path) for path in models or find_models(MODELS)]
-    path = output or Path("results.jsonl")
     options = OpenOptions(threads=threads, spinning=not no_spin)
-    records: list[Record] = []
-    with progress(f"measuring {len(artifacts) * len(plans)} x at least {seconds:g} s") as advance:
-        for artifact in artifacts:
-            for plan in plans:
-                advance(len(records), len(artifacts) * len(plans), artifact.path.name)
-                record = measure(artifact, backend=backend, options=options, plan=plan)
-                append(path, [record])
-                records.append(record)
+    jobs = [(artifact, plan) for artifact in artifacts for plan in plans]
+    records, errors = run_jobs(jobs, backend, options, path)
     if as_json:
         print_json(records)
-    else:
-        show(records, artifacts)
+    elif any(record.status == "ok" for record in records):
+        show(records)
         say(f"{len(records)} records appended to {path}")
-    raise_failures(records)
+    raise_failures(records, errors)
+
+
+def results_path(output: Path | None) -> Path:
+    """Return the file that records are appended to.
+
+    Raises:
+        BadInput: a name that is not that of a results file; a model named by mistake must not be written to.
+    """
+    path = output or Path("results.jsonl")
+    if path.suffix != ".jsonl":
+        raise BadInput("results file", expected="a name that ends in .jsonl", got=str(path))
+    return path
+
+
+def run_jobs(
+    jobs: Sequence[tuple[Artifact, Plan]], backend: str, options: OpenOptions, path: Path
+) -> tuple[list[Record], list[EdgecnnError]]:
+    """Measure one after the other and append each record at once; return the records and what went wrong.
+
+    A model that cannot be measured becomes a record that says so, and the others go on.
+    """
+    records: list[Record] = []
+    errors: list[EdgecnnError] = []
+    # The bar stands still while a child samples: drawing it would disturb the measurement.
+    with progress(f"measuring {len(jobs)} x at least {jobs[0][1].min_seconds:g} s", still=True) as advance:
+        for artifact, plan in jobs:
+            advance(len(records), len(jobs), artifact.path.name)
+            try:
+                record = measure(artifact, backend=backend, options=options, plan=plan)
+            except EdgecnnError as error:
+                record = unmeasured(artifact, plan=plan, status="failed", reason=error.message)
+                errors.append(error)
+            records.append(record)
+            try:
+                append(path, [record])
+            except ResultsError as error:
+                errors.append(error)
+                break
+    return records, errors
 
 
 def check_backend(name: str) -> None:
@@ -92,7 +126,9 @@ def check_backend(name: str) -> None:
 
 def find_models(folder: Path) -> list[Path]:
     """Return the models of a folder, or make the bundled mobilenet there when it has none."""
-    found = sorted(folder.glob("*.onnx"), key=lambda path: path.stem)
+    found = sorted(
+        (path for path in folder.glob("*.onnx") if not path.name.startswith(".")), key=lambda path: path.stem
+    )
     if found:
         return found
     from edgecnn.cli.export import export_bundled  # noqa: PLC0415
@@ -103,7 +139,7 @@ def find_models(folder: Path) -> list[Path]:
     return [source, quantize_file(source).artifact.path]
 
 
-def show(records: Sequence[Record], artifacts: Sequence[Artifact]) -> None:
+def show(records: Sequence[Record]) -> None:
     """Print the table of records, the machine below it, and what speaks against any of them."""
     columns = (
         "model",
@@ -118,32 +154,48 @@ def show(records: Sequence[Record], artifacts: Sequence[Artifact]) -> None:
         "file",
         "verdict",
     )
-    rows = [_row(record) for record in records]
+    rows = [(_name(record, records), *_row(record, records)) for record in records]
     print_table("edgecnn bench", columns, rows, left=("model", "precision", "verdict"), caption=_caption(records))
     for record in records:
+        if record.reason:
+            click.echo(f"{record.subject.file}, batch {record.plan.batch}: {record.reason}")
         for reason in record.quality.reasons:
             advice = f"; {reason.advice}" if reason.advice else ""
             click.echo(f"{record.subject.file}, batch {record.plan.batch}: {reason.message}{advice}")
 
 
-def raise_failures(records: Sequence[Record]) -> None:
-    """Raise MeasurementError when a measurement failed; the others are already on disk."""
+def raise_failures(records: Sequence[Record], errors: Sequence[EdgecnnError]) -> None:
+    """Raise the first error, or MeasurementError where a worker died; what was measured is already on the disk."""
+    if errors:
+        raise errors[0]
     failed = [record for record in records if record.status == "failed"]
     if failed:
         names = "; ".join(f"{record.subject.file}: {record.reason}" for record in failed)
         raise MeasurementError(f"{len(failed)} of {len(records)} measurements failed: {names}")
 
 
-def _row(record: Record) -> tuple[str, ...]:
+def _name(record: Record, records: Sequence[Record]) -> str:
+    """Return network and variant; the file as well where two files are the same in both and in precision."""
+    subject = record.subject
+    title = f"{subject.network}_{subject.variant}" if subject.variant else subject.network
+    alike = {
+        other.subject.file
+        for other in records
+        if (other.subject.network, other.subject.variant, other.subject.precision)
+        == (subject.network, subject.variant, subject.precision)
+    }
+    return f"{title} ({subject.file})" if len(alike) > 1 else title
+
+
+def _row(record: Record, records: Sequence[Record]) -> tuple[str, ...]:
     subject = record.subject
     latency, memory = record.metric("latency"), record.metric("memory_added")
     throughput = record.metric("throughput")
     return (
-        f"{subject.network}_{subject.variant}" if subject.variant else subject.network,
         _input(subject.input_shape),
         subject.precision,
         str(record.plan.batch),
-        _accuracy(record),
+        _accuracy(record, records),
         duration_text(latency.median if latency else None),
         duration_text(latency.p90 if latency else None),
         "-" if throughput is None else f"{throughput.median:,.0f}",
@@ -160,11 +212,14 @@ def _input(shape: tuple[int, ...] | None) -> str:
     return "x".join(map(str, order)) or "-"
 
 
-def _accuracy(record: Record) -> str:
+def _accuracy(record: Record, records: Sequence[Record]) -> str:
     if record.subject.weights == "random":
         return "n/a"
     own = [one for one in record.subject.accuracy if one.metric == "top1" and one.precision == record.subject.precision]
-    return f"{percent_text(own[0].value)}" if own else "not measured"
+    if not own:
+        return "not measured"
+    several = len({one.dataset for each in records for one in each.subject.accuracy}) > 1
+    return percent_text(own[0].value) + (f" ({own[0].dataset})" if several else "")
 
 
 def _caption(records: Sequence[Record]) -> str:
@@ -172,11 +227,8 @@ def _caption(records: Sequence[Record]) -> str:
     record = next((one for one in records if one.runtime), records[0])
     device, engine = record.device, record.runtime
     memory = f"{device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else "memory unknown"
-    machine = " · ".join(
-        part
-        for part in (device.board, device.cpu, f"{device.cores_usable or device.cores} cores", memory, device.os)
-        if part
-    )
+    cores = _count(device.cores_usable or device.cores, "core") if device.cores_usable or device.cores else ""
+    machine = " · ".join(part for part in (device.board, device.cpu, cores, memory, device.os) if part)
     engine_line = f"{engine.engine} {engine.engine_version}, {_count(engine.threads, 'thread')}" if engine else ""
     sets = {(one.images, one.dataset) for each in records for one in each.subject.accuracy}
     notes = [f"top-1: on {images:,} test images of {dataset}" for images, dataset in sorted(sets)]
@@ -190,6 +242,3 @@ def _count(number: int | None, noun: str) -> str:
     if number is None:
         return f"{noun}s chosen by the engine"
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-__all__ = ["bench", "check_backend", "find_models", "raise_failures", "show"]

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.options import MODELS, json_option, output_option
-from edgecnn.cli.output import bytes_text, percent_text, print_json, progress
+from edgecnn.cli.output import print_json, progress
 from edgecnn.exporters.network import ExportOptions, export_network
 from edgecnn.specs import Artifact
 from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.network import Form
+from edgecnn.units import bytes_text, percent_text
 
 
 @click.command()

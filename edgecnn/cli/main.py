@@ -23,6 +23,15 @@ VERBS = {
     "bench": ("edgecnn.cli.bench:bench", "Latency, throughput and memory, with a verdict."),
 }
 
+_ELSEWHERE = "free space or choose another place with --output"
+_SYSTEM_HINTS = {
+    errno.ENOSPC: _ELSEWHERE,
+    errno.EROFS: _ELSEWHERE,
+    errno.EDQUOT: _ELSEWHERE,
+    errno.EFBIG: _ELSEWHERE,
+    errno.EACCES: "check the permissions of the file and its folder",
+}
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
@@ -99,8 +108,12 @@ def _run(arguments: list[str], debug: bool) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx else "edgecnn"
+        _say(f"error: {error.format_message().rstrip('.')}", f"{verb} --help")
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
+        _say(f"error: {error.format_message()}", "")
         return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         _say("error: interrupted; nothing half-written is left behind", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,10 +22,14 @@ Advance = Callable[[int, int, str], None]
 
 _WIDEST = 1000
 
+# A list of plain numbers, which goes on one line: a measurement has thousands of samples.
+_NUMBERS = re.compile(r"\[\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]")
+
 
 def print_json(data: Any) -> None:
     """Write data, dataclasses included, as indented JSON to standard output."""
-    click.echo(json.dumps(to_json(data), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(to_json(data), indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(_NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text))
 
 
 def print_table(
@@ -61,10 +66,14 @@ def is_quiet() -> bool:
 
 
 @contextmanager
-def progress(text: str) -> Iterator[Advance]:
+def progress(text: str, *, still: bool = False) -> Iterator[Advance]:
     """Show a progress bar on standard error while the block runs; yields the function that moves it.
 
     Without a terminal there is no bar, only the text once.
+
+    Args:
+        text: what is being done.
+        still: draw only when the bar moves, so that drawing does not disturb a measurement.
     """
     console = Console(stderr=True)
     if is_quiet():
@@ -83,41 +92,14 @@ def progress(text: str) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
+        auto_refresh=not still,
     )
     with bar:
         task = bar.add_task(text, total=None, note="")
 
         def advance(done: int, total: int, note: str) -> None:
             bar.update(task, completed=done, total=total or None, note=note)
+            if still:
+                bar.refresh()
 
         yield advance
-
-
-def bytes_text(size: int | float | None) -> str:
-    """Return a size in decimal units, "16.9 MB"; "-" for None."""
-    if size is None:
-        return "-"
-    if size < 1e3:
-        return f"{size:.0f} B"
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
-
-
-def duration_text(time_ns: float | None) -> str:
-    """Return a duration with three figures in ns, us, ms or s; "-" for None."""
-    if time_ns is None:
-        return "-"
-    for limit, scale, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
-        if time_ns < limit:
-            return f"{_three(time_ns / scale)} {unit}"
-    return f"{_three(time_ns / 1e9)} s"
-
-
-def percent_text(share: float | None) -> str:
-    """Return a share of 0..1 as percent with two decimals, "93.15"; "-" for None."""
-    return "-" if share is None else f"{100 * share:.2f}"
-
-
-def _three(value: float) -> str:
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -8,12 +8,13 @@ import click
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.cli.options import data_option, json_option, output_option
-from edgecnn.cli.output import bytes_text, percent_text, print_json, print_table, progress, say
+from edgecnn.cli.output import print_json, print_table, progress, say
 from edgecnn.data import Dataset, Split, open_calibration, open_dataset
 from edgecnn.errors import Contradiction
 from edgecnn.exporters.quantize import QuantizeConfig, QuantizeResult
 from edgecnn.exporters.quantize import quantize as quantize_model
 from edgecnn.jsonform import to_json
+from edgecnn.units import bytes_text, percent_text
 
 DEFAULT_DATA = "fashion-mnist"
 """Calibrates models that name no data set (random weights): any natural images do for their ranges."""

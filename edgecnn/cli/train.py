@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.options import data_option, output_option
-from edgecnn.cli.output import percent_text, progress, say
+from edgecnn.cli.output import progress, say
 from edgecnn.zoo.retrain import TrainingPlan, plan_training, run_training
+from edgecnn.units import percent_text
 
 
 @click.command()

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from edgecnn.cli.options import json_option
-from edgecnn.cli.output import bytes_text, percent_text, print_json, print_table
+from edgecnn.cli.output import print_json, print_table
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.specs import Preprocess
+from edgecnn.units import bytes_text, percent_text
 from edgecnn.zoo.network import Bundled, Form, Published
 from edgecnn.zoo.options import Option
 from edgecnn.zoo.registry import broken, find, make_form, networks

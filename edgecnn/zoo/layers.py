@@ -4,9 +4,9 @@ A meta tensor has a shape and no data, so nothing is computed and no memory is t
 What runs is recorded below the modules, where torch dispatches single operations; additions, concatenations and
 functional calls are seen like layers.
 
-Multiply-adds are those of convolutions and linear layers: Hout * Wout * Cout * (Cin / groups) * kh * kw, and inputs *
-outputs. Biases, batch norm, activations and pooling count zero. Parameters are trained values; running statistics are
-not.
+Multiply-adds are those of convolutions, Hout * Wout * Cout * (Cin / groups) * kh * kw, and of linear layers,
+inputs * outputs. Biases, batch norm, activations and pooling count zero. Parameters are trained values; running
+statistics are not.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from edgecnn.bench.activity import Activity
-from edgecnn.bench.evidence import Evidence, duration
+from edgecnn.bench.evidence import Evidence
 from edgecnn.bench.plan import make_plan
 from edgecnn.bench.stats import summarise
 from edgecnn.bench.verdict import CHECKS, judge
@@ -250,10 +250,29 @@ def test_checks_are_listed_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nanoseconds", "text"), [(12.34, "12.3 ns"), (4567, "4.57 us"), (1_500_000, "1.5 ms"), (2.5e9, "2.5 s")]
+    ("activity", "verdict"),
+    [
+        ({"other_cores": 1.0}, "suspect"),
+        ({"other_cores": 3.0}, "invalid"),
+        ({"waited_share": 0.68}, "invalid"),
+        ({"stolen_cores": 1.5}, "invalid"),
+    ],
 )
-def test_durations_for_reading(nanoseconds: float, text: str) -> None:
-    assert duration(nanoseconds) == text
+def test_heavy_foreign_load_is_invalid(activity: dict[str, float], verdict: str) -> None:
+    assert judge(replace(_evidence(), activity=replace(QUIET, **activity))).verdict == verdict
+
+
+def test_int8_without_vnni_is_suspect() -> None:
+    old = Device(cores=4, cores_usable=4, arch="x86_64", features=("avx2", "fma"))
+    evidence = replace(_evidence(), device=old, precision="int8")
+    assert _only(evidence).code == "saturating"
+    for fine in (
+        replace(evidence, precision="fp32"),
+        replace(evidence, device=replace(old, features=("avx2", "avx_vnni"))),
+        replace(evidence, device=replace(old, arch="aarch64", features=("asimd",))),
+        replace(evidence, device=replace(old, features=())),
+    ):
+        assert judge(fine).verdict == "valid"
 
 
 def test_usable_cores_are_the_lesser_of_affinity_and_quota() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -117,3 +118,7 @@ def test_bench_writes_a_record_of_an_arm_machine(board: Board, models: tuple[Pat
     latency = record.metric("latency")
     assert latency is not None
     assert latency.n >= 30
+    # QEMU in user mode runs under this machine's kernel.
+    emulated = board.run("uname -r").strip() == platform.release()
+    assert ("emulated" in {reason.code for reason in record.quality.reasons}) == emulated
+    assert not emulated or record.quality.verdict == "invalid"

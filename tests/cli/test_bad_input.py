@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.results import read
 from edgecnn.testing.models import TINY, TINY_INT8
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,7 +24,7 @@ def check(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> Non
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    errors = [line for line in done.stderr.splitlines() if line.lower().startswith("error:")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1, done.stderr
     for text in texts:
         assert text in done.stderr
@@ -100,6 +101,27 @@ def test_a_newer_opset_than_the_engine_reads(run_edgecnn: Run, tmp_path: Path) -
     check(run_edgecnn("bench", "new.onnx"), 2, "opset 99", "--opset 18")
 
 
+def test_results_are_never_appended_to_a_model(run_edgecnn: Run, tmp_path: Path) -> None:
+    shutil.copy(TINY, tmp_path / "tiny.onnx")
+    check(run_edgecnn("bench", "tiny.onnx", "-o", "tiny.onnx"), 2, ".jsonl")
+    assert (tmp_path / "tiny.onnx").read_bytes() == TINY.read_bytes()
+
+
+def test_one_model_that_fails_does_not_stop_the_others(run_edgecnn: Run, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    shutil.copy(TINY, tmp_path / "b.onnx")
+    model = onnx.load(TINY)
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "a.onnx")
+    done = run_edgecnn("bench", "a.onnx", "b.onnx", "--seconds", "0.05")
+    assert done.returncode == 2
+    assert "tiny (b.onnx)" in done.stdout
+    assert "opset 99" in done.stdout
+    assert done.stderr.count("error:") == 1
+    statuses = [(record.subject.file, record.status) for record in read(tmp_path / "results.jsonl")]
+    assert statuses == [("a.onnx", "failed"), ("b.onnx", "ok")]
+
+
 def test_a_calibration_folder_without_images(run_edgecnn: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     shutil.copy(TINY, tmp_path / "tiny.onnx")
@@ -150,7 +172,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delay_s", [0.5, 3.0, 5.0])
 def test_ctrl_c_leaves_nothing(tmp_path: Path, delay_s: float) -> None:
     pytest.importorskip("torch")
-    command = [sys.executable, "-m", "edgecnn", "export", "resnet50", "--weights", "random"]
+    command = [sys.executable, "-m", "edgecnn", "export", "resnet152", "--weights", "random"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(delay_s)
     process.send_signal(signal.SIGINT)

@@ -1,0 +1,34 @@
+"""Quantities as people read them, three figures each; used by tables and messages, never by records."""
+
+from __future__ import annotations
+
+
+def duration_text(time_ns: float | None) -> str:
+    """Return a duration in ns, us, ms or s, "71.2 us"; "-" for None."""
+    if time_ns is None:
+        return "-"
+    # What rounds to 1000 of a unit is 1 of the next.
+    for limit, scale, unit in ((999.5, 1, "ns"), (999.5e3, 1e3, "us"), (999.5e6, 1e6, "ms")):
+        if time_ns < limit:
+            return f"{_three(time_ns / scale)} {unit}"
+    return f"{_three(time_ns / 1e9)} s"
+
+
+def bytes_text(size: float | None) -> str:
+    """Return a size in decimal units, "16.9 MB"; "-" for None."""
+    if size is None:
+        return "-"
+    if size < 1e3:
+        return f"{size:.0f} B"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def percent_text(share: float | None) -> str:
+    """Return a share of 0..1 as percent with two decimals, "93.15"; "-" for None."""
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _three(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
