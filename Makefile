@@ -38,7 +38,9 @@ slow: $(VENV)/.dev
 board: $(VENV)/.dev
 	$(BIN)/python -m pytest -m board -rs
 
+# Not from an old build folder, which keeps files that are gone.
 wheel: $(VENV)/.dev
+	rm -rf build
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgecnn.devices.cpuinfo import Block, cpu_virtual
-from edgecnn.runtimes.threads import read_text
+from edgecnn.procfs import read_text
 
 DEVICE_TREES = ("proc/device-tree", "sys/firmware/devicetree/base")
 

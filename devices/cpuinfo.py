@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgecnn.devices.cputypes import core_name
-from edgecnn.runtimes.threads import read_text
+from edgecnn.procfs import read_text
 
 Block = Mapping[str, str]
 

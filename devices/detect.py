@@ -15,8 +15,9 @@ from edgecnn.devices.cpuinfo import Block, cpu_arch, cpu_features, cpu_name, cpu
 from edgecnn.devices.nvidia import driver_version, gpu_name, l4t_release, power_mode
 from edgecnn.devices.profile import match_profile
 from edgecnn.devices.sysfs import cpu_integers, cpu_numbers, cpu_texts, online_cpus
+from edgecnn.procfs import read_text
 from edgecnn.results import Device
-from edgecnn.runtimes.threads import cgroup_memory_limit, cgroup_quota, read_text
+from edgecnn.runtimes.threads import cgroup_memory_limit, cgroup_quota
 
 HOST_SALT = "edgecnn.host"
 """Put before the machine id, so that the hash in a record cannot be looked up in another program's."""

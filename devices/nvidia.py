@@ -11,7 +11,7 @@ from pathlib import Path
 from edgecnn.devices.board import tree_strings
 from edgecnn.devices.cpuinfo import counted
 from edgecnn.devices.sysfs import matching
-from edgecnn.runtimes.threads import read_text
+from edgecnn.procfs import read_text
 
 TEGRA_GPUS = {
     "nvidia,tegra210": "Tegra X1",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.devices.sysfs import CPUS, cpu_integers, matching
-from edgecnn.runtimes.threads import cgroup_directories, read_integer, read_text
+from edgecnn.procfs import read_integer, read_text
+from edgecnn.runtimes.threads import cgroup_directories
 
 CPU_ZONES = re.compile(r"cpu|x86_pkg_temp|core", re.IGNORECASE)
 SOC_ZONES = re.compile(r"soc", re.IGNORECASE)

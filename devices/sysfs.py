@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecnn.runtimes.threads import read_text
+from edgecnn.procfs import read_text
 
 CPUS = "sys/devices/system/cpu"
 

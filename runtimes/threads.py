@@ -13,6 +13,8 @@ import math
 import os
 from pathlib import Path
 
+from edgecnn.procfs import parse_integer, read_integer, read_text
+
 NO_MEMORY_LIMIT_BYTES = 1 << 62
 """From here on memory.limit_in_bytes of version 1 means no limit: it then is 2^63 - 1 rounded down to a page."""
 
@@ -66,22 +68,6 @@ def cgroup_directories(root: Path, controller: str) -> tuple[Path, ...]:
     return tuple(folders)
 
 
-def read_text(path: Path) -> str | None:
-    """Return a file's text; None when it is missing or cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            data = file.readall()
-    except (OSError, ValueError):
-        return None
-    # A sensor that is powered down answers "try again", which an unbuffered file gives as None instead of an exception.
-    return None if data is None else data.decode(errors="replace")
-
-
-def read_integer(path: Path) -> int | None:
-    """Return the whole number that a file holds; None when it cannot be read or holds something else."""
-    return _parse(read_text(path) or "")
-
-
 def _affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -117,7 +103,7 @@ def _quota(folder: Path) -> float | None:
         quota, period = read_integer(folder / "cpu.cfs_quota_us"), read_integer(folder / "cpu.cfs_period_us")
     else:
         fields = text.split()
-        quota, period = (_parse(fields[0]), _parse(fields[1])) if len(fields) == 2 else (None, None)
+        quota, period = (parse_integer(fields[0]), parse_integer(fields[1])) if len(fields) == 2 else (None, None)
     if quota is None or period is None or quota <= 0 or period <= 0:
         return None
     return quota / period
@@ -128,10 +114,3 @@ def _memory_limit(folder: Path) -> int | None:
     if limit is None:
         limit = read_integer(folder / "memory.limit_in_bytes")
     return limit if limit is not None and 0 < limit < NO_MEMORY_LIMIT_BYTES else None
-
-
-def _parse(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None

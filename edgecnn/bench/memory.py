@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.runtimes.threads import read_text
+from edgecnn.procfs import read_text
 
 _STATUS = "proc/self/status"
 _CLEAR_REFS = "proc/self/clear_refs"

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from edgecnn.bench.activity import Activity, activity_between, read_cpu_times
 from edgecnn.bench.clock import Clock, MonotonicClock, resolution_ns
-from edgecnn.bench.emulation import is_emulated
 from edgecnn.bench.inputs import make_feeds
 from edgecnn.bench.job import Job, Outcome, decode_job, encode_error, encode_outcome
 from edgecnn.bench.latency import SAMPLE_BYTES, Run, sample, time_once, warm_up
 from edgecnn.bench.memory import Memory, peak_since, read_memory, reset_peak
 from edgecnn.bench.plan import warmup_limit_seconds, warmup_seconds
+from edgecnn.devices.emulation import is_emulated
 from edgecnn.devices.state import DeviceState, read_state
 from edgecnn.errors import EdgecnnError
 from edgecnn.results import Plan

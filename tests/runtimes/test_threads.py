@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecnn.runtimes.threads import (
-    cgroup_directories,
-    cgroup_memory_limit,
-    cgroup_quota,
-    read_integer,
-    read_text,
-    usable_threads,
-)
+from edgecnn.procfs import read_integer, read_text
+from edgecnn.runtimes.threads import cgroup_directories, cgroup_memory_limit, cgroup_quota, usable_threads
 
 GROUPS = "sys/fs/cgroup"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.bench.emulation import is_emulated
+from edgecnn.devices.emulation import is_emulated
 
 
 @pytest.mark.parametrize(
