@@ -56,6 +56,12 @@ class EdgecnnError(Exception):
         return _restore, (type(self), self.args), self.__dict__
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library says, the kind of the error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _restore(cls: type[EdgecnnError], args: tuple[Any, ...]) -> EdgecnnError:
     return cls.__new__(cls, *args)
 

@@ -17,8 +17,8 @@ from torch import nn
 
 import edgecnn
 from edgecnn.artifacts import load_artifact
-from edgecnn.data import NAMED, open_dataset
-from edgecnn.errors import BadInput, ExportError
+from edgecnn.data import NAMED, Dataset, open_named
+from edgecnn.errors import BadInput, ExportError, first_line
 from edgecnn.exporters.accuracy import measure_accuracy
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.parity import check_parity
@@ -54,14 +54,12 @@ class ExportOptions:
         opset: operator set of the file.
         batch: fixed number of images, None for any.
         seed: of random weights and of the parity inputs.
-        measure: measure the accuracy where the weights belong to a data set that is at hand.
     """
 
     weights: str = "bundled"
     opset: int = DEFAULT_OPSET
     batch: int | None = None
     seed: int = 0
-    measure: bool = True
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:
@@ -75,17 +73,20 @@ def export_network(
     output: Path,
     options: ExportOptions,
     *,
+    evaluation: Dataset | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Artifact:
     """Write a network of the zoo as one ONNX file and return it.
 
-    The file is compared with torch on batches of 1, 2 and 7, and, where the weights belong to a data set, its accuracy
-    is measured through the file itself, before it is renamed into place.
+    The file is compared with torch on batches of 1, 2 and 7, and, where there are images for it, its accuracy is
+    measured through the file itself, before it is renamed into place.
 
     Args:
         form: network and variant.
         output: where the file goes.
         options: weights, operator set, batch.
+        evaluation: the labelled set whose test part accuracy is measured on; None takes the one that the weights were
+            trained on where that is known by name.
         on_step: called with a word for each step.
 
     Raises:
@@ -108,10 +109,10 @@ def export_network(
         on_step("compare with torch")
         batches = PARITY_BATCHES if options.batch is None else (options.batch,)
         check_parity(module, load_artifact(temporary), batches, seed=options.seed)
-        if options.measure and spec.dataset in NAMED:
+        dataset = evaluation or (open_named(spec.dataset) if spec.dataset in NAMED else None)
+        if dataset is not None:
             on_step("measure accuracy")
-            split = open_dataset(spec.dataset).split("test")
-            accuracy = measure_accuracy(load_artifact(temporary), split, dataset=spec.dataset)
+            accuracy = measure_accuracy(load_artifact(temporary), dataset.split("test"), dataset=dataset.name)
             stamp(model, replace(spec, accuracy=(accuracy,)), lineage)
             write_model(model, temporary)
     return load_artifact(output)
@@ -141,7 +142,7 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
     except Exception as error:
         if _was_interrupted(error):
             raise KeyboardInterrupt from None
-        raise ExportError(f"torch cannot export {form.title}: {str(error).splitlines()[0][:300]}") from error
+        raise ExportError(f"torch cannot export {form.title}: {first_line(error)[:300]}") from error
     assert program is not None
     model: ir.Model = program.model
     if model.opset_imports.get("") != options.opset:
@@ -183,7 +184,10 @@ def _step(form: Form, options: ExportOptions, applied: tuple[str, ...]) -> Step:
         version=edgecnn.__version__,
         options={
             "network": form.title,
+            "channels": form.channels,
+            "classes": form.classes,
             "weights": Path(options.weights).name,
+            "seed": options.seed,
             "opset": options.opset,
             "batch": options.batch,
             "passes": ",".join(applied),

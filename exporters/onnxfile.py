@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 import edgecnn
-from edgecnn.errors import ExportError
+from edgecnn.errors import ExportError, first_line
 from edgecnn.jsonform import to_json
 from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, ModelSpec, Step
 
@@ -18,14 +18,14 @@ from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, ModelSpec, Step
 def stamp(model: ir.Model, spec: ModelSpec, lineage: Sequence[Step]) -> None:
     """Put spec and lineage into the model's metadata, and the standard ONNX image keys beside them.
 
-    The `Image.*` keys are those of the ONNX specification (docs/MetadataProps.md).
+    The `Image.*` keys are those of the ONNX specification (docs/MetadataProps.md). Its `Image.NominalPixelRange` has no
+    value for pixels from which a mean is subtracted, so it is left out.
     """
     model.metadata_props[SPEC_KEY] = json.dumps(to_json(spec), ensure_ascii=False)
     model.metadata_props[LINEAGE_KEY] = json.dumps(to_json(tuple(lineage)), ensure_ascii=False)
     if spec.preprocess is not None:
         model.metadata_props["Image.BitmapPixelFormat"] = "Gray8" if spec.preprocess.channels == 1 else "Rgb8"
         model.metadata_props["Image.ColorSpaceGamma"] = "SRGB"
-        model.metadata_props["Image.NominalPixelRange"] = "Normalized_0_1"
     model.producer_name = "edgecnn"
     model.producer_version = edgecnn.__version__
 
@@ -41,6 +41,6 @@ def write_model(model: ir.Model, path: Path) -> None:
         onnx.checker.check_model(proto, full_check=True)
         path.write_bytes(proto.SerializeToString())
     except onnx.checker.ValidationError as error:
-        raise ExportError(f"the graph is not valid ONNX: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"the graph is not valid ONNX: {first_line(error)}") from error
     except ValueError as error:
         raise ExportError(f"the model does not fit into one file: {error}") from error

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.options import MODELS, json_option, output_option
+from edgecnn.cli.options import MODELS, json_option, output_option, pairs_option, with_pairs
 from edgecnn.cli.output import print_json, progress
 from edgecnn.exporters.network import ExportOptions, export_network
 from edgecnn.specs import Artifact
+from edgecnn.units import bytes_text, percent_text
 from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.network import Form
-from edgecnn.units import bytes_text, percent_text
 
 
 @click.command()
@@ -27,6 +27,7 @@ from edgecnn.units import bytes_text, percent_text
 @click.option("--input-size", type=click.IntRange(1), help="Height and width of the input, pixels.")
 @click.option("--classes", type=click.IntRange(1), help="Length of the output.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="1 for grayscale, 3 for RGB.")
+@pairs_option
 @click.option("--batch", type=click.IntRange(1), help="Fix the number of images.  [default: any number]")
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set, 18 to 23.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
@@ -39,6 +40,7 @@ def export(
     input_size: int | None,
     classes: int | None,
     channels: str | None,
+    pairs: tuple[str, ...],
     batch: int | None,
     opset: int,
     seed: int,
@@ -51,15 +53,15 @@ def export(
     Example:
       edgecnn export mobilenet
       edgecnn export mobilenet --weights random --width 0.5 --input-size 160
+      edgecnn export resnet50 --weights random -O stride_in=1x1
     """
-    form, source = choose_form(
-        network,
-        weights,
-        width=width,
-        input_size=input_size,
-        classes=classes,
-        channels=None if channels is None else int(channels),
-    )
+    asked = {
+        "width": width,
+        "input_size": input_size,
+        "classes": classes,
+        "channels": None if channels is None else int(channels),
+    }
+    form, source = choose_form(network, weights, **with_pairs(asked, pairs))
     options = ExportOptions(weights=source, opset=opset, batch=batch, seed=seed)
     artifact = run_export(form, output=output or MODELS / f"{form.title}.onnx", options=options)
     if as_json:

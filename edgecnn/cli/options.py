@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from edgecnn.errors import BadInput, Contradiction
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
@@ -14,7 +16,7 @@ MODELS = Path("models")
 """Where artifacts go and are looked for when nothing else is said."""
 
 
-class Numbers(click.ParamType[Any]):
+class Numbers(click.ParamType):  # type: ignore[type-arg] # older versions of click have no type parameter here
     """A comma-separated list of whole numbers of at least 1, "1,4,16"."""
 
     name = "numbers"
@@ -71,3 +73,33 @@ def data_option(command: Command) -> Command:
 def output_option(text: str) -> Callable[[Command], Command]:
     """Return a decorator that adds -o/--output with this help text."""
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
+
+
+def pairs_option(command: Command) -> Command:
+    """Add -O/--option, whose values `with_pairs` takes."""
+    return click.option(
+        "--option", "-O", "pairs", metavar="NAME=VALUE", multiple=True, help="Any other option of the network."
+    )(command)
+
+
+def with_pairs(asked: Mapping[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
+    """Return what was asked for, with the NAME=VALUE pairs of --option.
+
+    Args:
+        asked: values of the options of their own, None where they were not given.
+        pairs: as typed.
+
+    Raises:
+        BadInput: not NAME=VALUE.
+        Contradiction: a name that has an option of its own, or one that is given twice.
+    """
+    together = dict(asked)
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.replace("-", "_")
+        if not (name and equals and value):
+            raise BadInput("--option", expected="NAME=VALUE, stride_in=1x1 for example", got=pair)
+        if together.get(name) is not None or (name in together and name != "width"):
+            raise Contradiction(f"--option {pair}", f"give --{name.replace('_', '-')} once")
+        together[name] = value
+    return together

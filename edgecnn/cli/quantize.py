@@ -9,15 +9,12 @@ import click
 from edgecnn.artifacts import load_artifact
 from edgecnn.cli.options import data_option, json_option, output_option
 from edgecnn.cli.output import print_json, print_table, progress, say
-from edgecnn.data import Dataset, Split, open_calibration, open_dataset
+from edgecnn.data.choice import choose_images
 from edgecnn.errors import Contradiction
 from edgecnn.exporters.quantize import QuantizeConfig, QuantizeResult
 from edgecnn.exporters.quantize import quantize as quantize_model
 from edgecnn.jsonform import to_json
 from edgecnn.units import bytes_text, percent_text
-
-DEFAULT_DATA = "fashion-mnist"
-"""Calibrates models that name no data set (random weights): any natural images do for their ranges."""
 
 
 @click.command()
@@ -29,6 +26,11 @@ DEFAULT_DATA = "fashion-mnist"
     type=click.FloatRange(0, 100),
     help="Percentage points of top-1 that int8 may lose; a worse result is an error and leaves no file.",
 )
+@click.option(
+    "--reduce-range",
+    is_flag=True,
+    help="7-bit weights, for x86 processors without VNNI, whose 8-bit products saturate.",
+)
 @output_option("File to write, for one MODEL.  [default: <name>.int8.onnx beside it]")
 @json_option
 def quantize(
@@ -36,6 +38,7 @@ def quantize(
     data: str | None,
     calibration: str | None,
     max_drop: float | None,
+    reduce_range: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -47,13 +50,16 @@ def quantize(
     """
     if output is not None and len(models) > 1:
         raise Contradiction(f"--output names one file, but {len(models)} models were given", "leave --output out")
-    config = QuantizeConfig(max_drop=max_drop)
+    config = QuantizeConfig(max_drop=max_drop, reduce_range=reduce_range)
     sources = _without_quantized(models)
-    results = [quantize_file(path, output, data=data, calibration=calibration, config=config) for path in sources]
-    if as_json:
-        print_json([{**to_json(result), "drop_points": result.drop} for result in results])
-    else:
-        _show(sources, results)
+    results: list[QuantizeResult] = []
+    try:
+        for path in sources:
+            results.append(quantize_file(path, output, data=data, calibration=calibration, config=config))
+    finally:
+        # What was done before one failed lies on the disk: it is told all the same.
+        if results or not sources:
+            _tell(sources[: len(results)], results, as_json=as_json)
 
 
 def quantize_file(
@@ -66,29 +72,23 @@ def quantize_file(
 ) -> QuantizeResult:
     """Quantize one file with progress on standard error; the output lies beside it unless it is named."""
     spec = load_artifact(source, checksum=False).spec
-    evaluation, images = _splits(spec.dataset, data, calibration)
+    images = choose_images(spec.dataset, data=data, calibration=calibration)
+    if images.note:
+        say(images.note)
+    evaluation = images.evaluation
     target = output or source.with_name(f"{source.stem}.int8.onnx")
     with progress(f"quantizing {source.name}") as advance:
         return quantize_model(
             source,
             target,
-            calibration=images,
+            calibration=images.calibration,
+            calibration_name=images.calibration_name,
             evaluation=evaluation.split("test") if evaluation else None,
             dataset=evaluation.name if evaluation else "",
             labels=evaluation.labels if evaluation else (),
             config=config or QuantizeConfig(),
             on_progress=lambda stage, done, total: advance(done, total, stage),
         )
-
-
-def _splits(trained_on: str | None, data: str | None, calibration: str | None) -> tuple[Dataset | None, Split]:
-    name = data or trained_on
-    if name is None and calibration is None:
-        say(f"the model names no data set: calibrating on {DEFAULT_DATA}, accuracy is not applicable")
-    evaluation = open_dataset(name) if name else None
-    if calibration is not None:
-        return evaluation, open_calibration(calibration)
-    return evaluation, (evaluation or open_dataset(DEFAULT_DATA)).split("calibration")
 
 
 def _without_quantized(models: tuple[Path, ...]) -> list[Path]:
@@ -102,6 +102,13 @@ def _without_quantized(models: tuple[Path, ...]) -> list[Path]:
         else:
             remaining.append(path)
     return remaining
+
+
+def _tell(sources: list[Path], results: list[QuantizeResult], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{**to_json(result), "drop_points": result.drop} for result in results])
+    else:
+        _show(sources, results)
 
 
 def _show(sources: list[Path], results: list[QuantizeResult]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.options import data_option, output_option
+from edgecnn.cli.options import data_option, output_option, pairs_option, with_pairs
 from edgecnn.cli.output import progress, say
-from edgecnn.zoo.retrain import TrainingPlan, plan_training, run_training
+from edgecnn.exporters.training import TrainingPlan, plan_training, run_training
 from edgecnn.units import percent_text
 
 
@@ -20,6 +20,7 @@ from edgecnn.units import percent_text
 @click.option("--learning-rate", type=float, help="Peak learning rate.  [default: the recipe's]")
 @click.option("--width", type=float, help="Width multiplier of the families that have one.")
 @click.option("--input-size", type=click.IntRange(1), help="Height and width of the input, pixels.")
+@pairs_option
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order and augmentation.  [default: the recipe's]")
 @click.option("--resume", is_flag=True, help="Take up an interrupted training from its checkpoint.")
 @output_option("Folder for weights, log and checkpoint.  [default: runs/<name>]")
@@ -31,6 +32,7 @@ def train(
     learning_rate: float | None,
     width: float | None,
     input_size: int | None,
+    pairs: tuple[str, ...],
     seed: int | None,
     resume: bool,
     output: Path | None,
@@ -48,8 +50,7 @@ def train(
     plan: TrainingPlan = plan_training(
         network,
         data=data,
-        width=width,
-        input_size=input_size,
+        options=with_pairs({"width": width, "input_size": input_size}, pairs),
         recipe={"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed},
     )
     folder = output or Path("runs") / plan.form.title

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from edgecnn.cli.options import json_option
+from edgecnn.cli.options import json_option, pairs_option, with_pairs
 from edgecnn.cli.output import print_json, print_table
-from edgecnn.errors import BadInput, Contradiction
+from edgecnn.errors import BadInput
 from edgecnn.specs import Preprocess
 from edgecnn.units import bytes_text, percent_text
 from edgecnn.zoo.network import Bundled, Form, Published
@@ -60,7 +58,7 @@ def zoo(ctx: click.Context, as_json: bool) -> None:
 @click.option("--input-size", type=int, help="Height and width of the input, pixels.")
 @click.option("--classes", type=int, help="Length of the output.")
 @click.option("--channels", type=int, help="1 for grayscale, 3 for RGB.")
-@click.option("--option", "-O", "pairs", metavar="NAME=VALUE", multiple=True, help="Any other option of the network.")
+@pairs_option
 @json_option
 def show(
     *,
@@ -76,7 +74,7 @@ def show(
     """Facts, variants, published numbers and layers of one network."""
     entry = find(network)
     asked = {"width": width, "input_size": input_size, "classes": classes, "channels": channels}
-    form = make_form(entry, **_with_pairs(asked, pairs))
+    form = make_form(entry, **with_pairs(asked, pairs))
     page = describe(entry, form, with_layers=layers)
     if as_json:
         print_json(page)
@@ -86,20 +84,6 @@ def show(
         _print_published(page.published)
     if page.layers is not None:
         _print_layers(page)
-
-
-def _with_pairs(asked: dict[str, Any], pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Return what was asked for, with the NAME=VALUE pairs of --option."""
-    asked = dict(asked)
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        name = name.replace("-", "_")
-        if not (name and equals and value):
-            raise BadInput("--option", expected="NAME=VALUE, stride_in=1x1 for example", got=pair)
-        if asked.get(name) is not None or (name in asked and name != "width"):
-            raise Contradiction(f"--option {pair}", f"give --{name.replace('_', '-')} once")
-        asked[name] = value
-    return asked
 
 
 def _print_list(rows: tuple[Summary, ...]) -> None:

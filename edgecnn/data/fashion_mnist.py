@@ -7,12 +7,11 @@ files.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from edgecnn.data.dataset import Split
-from edgecnn.data.idx import read_idx
+from edgecnn.data.idx import find_part, read_part, unpacked
 from edgecnn.errors import BadInput
 
 LABELS = (
@@ -30,6 +29,18 @@ LABELS = (
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 BUNDLED_FOLDER = Path(__file__).with_name("bundled")
+
+# SHA-256 of the unpacked files, images and labels, as Zalando publishes them.
+_PUBLISHED = {
+    "t10k": (
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+    "train": (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    ),
+}
 
 # Stem of the image and label files of each part, as Zalando names them; the calibration part is ours.
 _STEMS = {"train": "train", "test": "t10k", "calibration": "calibration"}
@@ -57,34 +68,46 @@ class FashionMnist:
         """
         if name not in _STEMS:
             raise BadInput("part of fashion-mnist", expected="train, calibration or test", got=repr(name))
-        stem = _STEMS[name]
-        images_path = self._find(f"{stem}-images-idx3-ubyte", name)
-        labels_path = self._find(f"{stem}-labels-idx1-ubyte", name)
-        images, labels = read_idx(images_path), read_idx(labels_path)
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
+        folder = self._folder_of(name)
+        part = find_part(folder, _STEMS[name])
+        if part is None:
             raise BadInput(
-                str(images_path), expected="[N, H, W] images and N labels", got=f"{images.shape}, {labels.shape}"
+                f"the {name} part of fashion-mnist is not in {folder}",
+                "apt install dataset-fashion-mnist, or --data FOLDER with the four IDX files",
             )
+        images, labels = read_part(*part)
         if labels.max(initial=0) >= len(LABELS):
-            raise BadInput(str(labels_path), expected=f"labels below {len(LABELS)}", got=str(labels.max()))
-        return Split(name, images[..., np.newaxis], labels.astype(np.int64), trained=name != "test")
+            raise BadInput(str(part[1]), expected=f"labels below {len(LABELS)}", got=str(labels.max()))
+        return Split(name, images, labels, trained=name != "test")
 
-    def _find(self, stem: str, part: str) -> Path:
-        folders = {
-            "calibration": (BUNDLED_FOLDER,),
-            "test": (self._folder or BUNDLED_FOLDER,),
-            "train": (self._folder or DEBIAN_FOLDER,),
-        }[part]
-        for folder in folders:
-            for name in (f"{stem}.gz", stem):
-                if (folder / name).is_file():
-                    return folder / name
-        raise BadInput(
-            f"the {part} part of fashion-mnist is not in {folders[0]}",
-            "apt install dataset-fashion-mnist, or --data FOLDER with the four IDX files",
-        )
+    def unlabelled(self) -> Split:
+        """Return the calibration part, or the training part of a folder that was given; both with labels.
+
+        Raises:
+            BadInput: the folder has no training part.
+        """
+        return self.split("train" if self._folder else "calibration")
+
+    def _folder_of(self, part: str) -> Path:
+        if part == "calibration":
+            return BUNDLED_FOLDER
+        return self._folder or (DEBIAN_FOLDER if part == "train" else BUNDLED_FOLDER)
 
 
 def is_fashion_mnist_folder(folder: Path) -> bool:
-    """Tell whether a folder holds the IDX files of a Fashion-MNIST part."""
-    return any(folder.glob("*-images-idx3-ubyte*"))
+    """Tell whether a folder holds Fashion-MNIST: by the content of its test part, or of its training part without one.
+
+    Other sets of the same form (MNIST, KMNIST, ...) have files of the same names.
+    """
+    for stem, published in _PUBLISHED.items():
+        part = find_part(folder, stem)
+        if part is not None:
+            return all(_has_digest(path, digest) for path, digest in zip(part, published, strict=True))
+    return False
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    try:
+        return hashlib.sha256(unpacked(path)).hexdigest() == digest
+    except BadInput:  # damaged: whoever reads it says so
+        return False

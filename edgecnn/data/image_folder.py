@@ -11,7 +11,7 @@ from typing import overload
 
 import numpy as np
 
-from edgecnn.data.dataset import Image, Split
+from edgecnn.data.dataset import Image, Split, folder_name
 from edgecnn.errors import BadInput
 from edgecnn.images import SUFFIXES, read_image
 
@@ -27,7 +27,7 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.name = folder.resolve().name
+        self.name = folder_name(folder)
         roots = [folder / name for names in _PARTS.values() for name in names if (folder / name).is_dir()]
         classes = {child.name for root in roots or [folder] for child in root.iterdir() if child.is_dir()}
         self.labels = tuple(sorted(name for name in classes if not name.startswith(".")))
@@ -43,7 +43,7 @@ class ImageFolder:
             BadInput: there is no such part, or it has images outside class folders where labels are needed.
         """
         if name not in _PARTS:
-            raise BadInput(f"part of {self.name}", expected="train, calibration or test", got=repr(name))
+            raise BadInput(f"part of {self._folder}", expected="train, calibration or test", got=repr(name))
         if not self._split_below and name != "test":
             raise BadInput(
                 f"{self._folder} has no {name} part",
@@ -64,7 +64,7 @@ class ImageFolder:
             raise BadInput(
                 f"{self._folder} has no images but test images", "put others into its train/ or calibration/"
             )
-        return Split("calibration", _LazyImages(files), np.full(len(files), -1, np.int64), trained=True)
+        return Split("calibration", _LazyImages(files), np.full(len(files), -1, np.int64), trained=True, files=files)
 
     def _part(self, name: str) -> Path:
         if not self._split_below:
@@ -83,7 +83,7 @@ class ImageFolder:
             raise BadInput(f"{root} has no images", "put images there as class/name.jpg")
         index = {label: number for number, label in enumerate(self.labels)}
         labels = np.array([index[path.relative_to(root).parts[0]] for path in files], np.int64)
-        return Split(name, _LazyImages(files), labels, trained=name != "test")
+        return Split(name, _LazyImages(files), labels, trained=name != "test", files=files)
 
 
 class _LazyImages(Sequence[Image]):

@@ -13,6 +13,7 @@ from edgecnn.zoo.registry import bundled_form, find, make_form, networks
 def choose_form(
     network: str | Network,
     weights: str | None,
+    /,
     *,
     input_size: int | None = None,
     classes: int | None = None,

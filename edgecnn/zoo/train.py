@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from edgecnn.data.dataset import Split
 from edgecnn.errors import BadInput
 from edgecnn.files import replacing
+from edgecnn.jsonform import to_json
 from edgecnn.preprocess import frame, normalise
 from edgecnn.specs import Preprocess
 from edgecnn.zoo.augment import augment
@@ -64,6 +66,7 @@ def train(
     spec: Preprocess,
     *,
     checkpoint: Path,
+    subject: Mapping[str, object] | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Epoch]:
@@ -78,17 +81,19 @@ def train(
         split: the training images.
         spec: how an image becomes the network's input.
         checkpoint: file that holds the state after the last finished epoch.
+        subject: what else makes this training, by name: the network's form, the data set; a checkpoint of another one is
+            refused. The values are dataclasses or plain JSON values.
         resume: start from the checkpoint.
         on_progress: called after every step.
 
     Raises:
-        BadInput: the checkpoint is missing, damaged or of another recipe or network, there are fewer images than a
-            batch, or the training diverged.
+        BadInput: the checkpoint is missing, damaged or of another training, there are fewer images than a batch, or
+            the training diverged.
         UnavailableError: the checkpoint cannot be written.
     """
     if len(split) < recipe.batch:
         raise BadInput("training images", expected=f"at least one batch of {recipe.batch}", got=str(len(split)))
-    run = _Run(model, recipe, len(split))
+    run = _Run(model, recipe, identity(recipe, split, spec, subject or {}))
     if resume:
         run.restore(checkpoint)
     frames = Frames(split, spec)
@@ -99,12 +104,20 @@ def train(
     return run.curve
 
 
+def identity(recipe: Recipe, split: Split, spec: Preprocess, subject: Mapping[str, object]) -> dict[str, Any]:
+    """Return what must be the same for a training to be taken up, by name, as plain JSON values."""
+    images = {"count": len(split), "labels_sha256": hashlib.sha256(split.labels.tobytes()).hexdigest()}
+    parts: dict[str, object] = {"recipe": recipe, **subject, "preprocess": spec, "training images": images}
+    return {name: to_json(part) for name, part in parts.items()}
+
+
 class _Run:
     """The state of one training: weights, optimizer, schedule position and curve."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, images: int) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, identity: dict[str, Any]) -> None:
         self.recipe = recipe
-        self.steps = images // recipe.batch
+        self.identity = identity
+        self.steps = identity["training images"]["count"] // recipe.batch
         self.curve: list[Epoch] = []
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = model.to(memory_format=layout)  # type: ignore[call-overload]
@@ -158,7 +171,7 @@ class _Run:
     def save(self, path: Path) -> None:
         """Replace the checkpoint by the present state, in one step."""
         state = {
-            "recipe": asdict(self.recipe),
+            "identity": self.identity,
             "curve": [asdict(epoch) for epoch in self.curve],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -175,12 +188,14 @@ class _Run:
             raise BadInput(f"there is no checkpoint {path} to resume from", "start without --resume")
         try:
             state = torch.load(path, weights_only=True)
-            recipe, model, optimizer, curve = (state[key] for key in ("recipe", "model", "optimizer", "curve"))
+            written, model, optimizer, curve = (state[key] for key in ("identity", "model", "optimizer", "curve"))
+            other = [name for name in {**written, **self.identity} if written.get(name) != self.identity.get(name)]
         except Exception as error:  # torch.load raises whatever comes
             raise BadInput(f"{path} is not a checkpoint of a training", "start without --resume") from error
-        if recipe != asdict(self.recipe):
+        if other:
             raise BadInput(
-                f"{path} was written with another recipe", "give the same options, or start without --resume"
+                f"{path} was written with another {' and '.join(other)}",
+                "give the same options and data, or start without --resume",
             )
         try:
             self.model.load_state_dict(model)

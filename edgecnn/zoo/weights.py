@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from edgecnn.artifacts import file_sha256
-from edgecnn.data import open_dataset
-from edgecnn.errors import BadInput, Contradiction, UnknownName, UsageError
+from edgecnn.data import open_named
+from edgecnn.errors import BadInput, Contradiction, UnknownName, UsageError, first_line
 from edgecnn.files import replacing
 from edgecnn.jsonform import from_json, to_json
 from edgecnn.specs import Preprocess
@@ -129,7 +129,7 @@ def load_bundled(model: nn.Module, form: Form, bundled: Bundled) -> Loaded:
     return Loaded(
         description="bundled",
         dataset=bundled.dataset,
-        labels=open_dataset(bundled.dataset).labels,
+        labels=open_named(bundled.dataset).labels,
         preprocess=bundled.preprocess,
         licence=bundled.licence,
     )
@@ -289,7 +289,7 @@ def _fit(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict({key: state.get(key, tensor) for key, tensor in own.items()})
     except RuntimeError as error:
-        raise BadInput(f"the weights in {path} cannot be copied: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"the weights in {path} cannot be copied: {first_line(error)}") from None
 
 
 def _first_three(keys: Iterable[object]) -> str:

@@ -6,7 +6,17 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecnn.exporters.passes.base import Pass
-from edgecnn.exporters.passes.values import Array, add_constant, attribute, bypass, constant, is_op, only_use
+from edgecnn.exporters.passes.values import (
+    Array,
+    add_constant,
+    attribute,
+    bypass,
+    constant,
+    is_op,
+    layer_bias,
+    only_use,
+    output_axis,
+)
 
 
 class FoldBatchNorm(Pass):
@@ -34,13 +44,13 @@ def _fold(norm: ir.Node) -> bool:
     if affine is None or weight is None:
         return False
     factor, shift = affine
-    bias = _bias(layer, len(factor))
-    if bias is None:
+    bias = layer_bias(layer, len(factor))
+    if bias is None or attribute(layer, "beta", 1.0) != 1.0:
         return False
     shape = [1] * weight.ndim
-    shape[_output_axis(layer)] = -1
+    shape[output_axis(layer)] = -1
     _replace(layer, 1, weight.astype(np.float64) * factor.reshape(shape), weight.dtype)
-    _replace(layer, 2, bias * factor + shift, weight.dtype)
+    _replace(layer, 2, bias.astype(np.float64) * factor + shift, weight.dtype)
     return bypass(norm)
 
 
@@ -57,22 +67,6 @@ def _affine(norm: ir.Node) -> tuple[Array, Array] | None:
     scale, shift, mean, variance = (np.asarray(array, np.float64) for array in arrays)
     factor = scale / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
     return factor, shift - mean * factor
-
-
-def _bias(layer: ir.Node, channels: int) -> Array | None:
-    """Return the layer's bias as float64 [channels], zeros where it has none, or None when it cannot be folded into."""
-    if len(layer.inputs) < 3 or layer.inputs[2] is None:
-        return np.zeros(channels)
-    bias = constant(layer.inputs[2])
-    if bias is None or (layer.op_type == "Gemm" and attribute(layer, "beta", 1.0) != 1.0):
-        return None
-    if bias.size not in (1, channels) or bias.shape[-1:] not in ((), (1,), (channels,)):
-        return None
-    return np.broadcast_to(bias.astype(np.float64).reshape(-1), (channels,))
-
-
-def _output_axis(layer: ir.Node) -> int:
-    return 1 if layer.op_type == "Gemm" and not attribute(layer, "transB", 0) else 0
 
 
 def _replace(layer: ir.Node, index: int, array: Array, dtype: np.dtype[np.generic]) -> None:

@@ -39,6 +39,27 @@ def only_use(value: ir.Value) -> ir.Node | None:
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
 
 
+def output_axis(layer: ir.Node) -> int:
+    """Return the axis of the weight of a Conv, Gemm or MatMul that counts its output channels."""
+    if layer.op_type == "Conv" or (layer.op_type == "Gemm" and attribute(layer, "transB", 0)):
+        return 0
+    return 1
+
+
+def layer_bias(layer: ir.Node, channels: int) -> Array | None:
+    """Return the bias of a Conv or Gemm as an array [channels] of its own type, float32 zeros where it has none.
+
+    None where it is computed, or is neither one value per output channel nor one for all. The factor beta of a Gemm is not
+    multiplied in.
+    """
+    if len(layer.inputs) < 3 or layer.inputs[2] is None:
+        return np.zeros(channels, np.float32)
+    bias = constant(layer.inputs[2])
+    if bias is None or (bias.size != 1 and (bias.size, *bias.shape[-1:]) != (channels, channels)):
+        return None
+    return np.broadcast_to(bias.reshape(-1), (channels,))
+
+
 def dimensions(value: ir.Value | None) -> tuple[int | None, ...] | None:
     """Return the shape with None for what is not known beforehand, or None when not even the rank is known."""
     if value is None or value.shape is None:

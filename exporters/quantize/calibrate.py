@@ -108,22 +108,11 @@ class _Chosen(Sequence[Image]):
 
 
 class _Probe:
-    """The fp32 graph in the engine, with the observed tensors as its outputs.
-
-    A tensor that is an output is one that the engine's optimisation must keep as it is.
-    """
+    """The fp32 graph in the engine, with the observed tensors as its outputs."""
 
     def __init__(self, model: ir.Model, tensors: Sequence[ir.Value]) -> None:
-        get_runtime("cpu").check()
-        import onnxruntime  # noqa: PLC0415 (only after the check, which says how to install it)
-
         self.names = list(dict.fromkeys(value.name for value in (*tensors, *model.graph.outputs) if value.name))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_threads()
-        options.log_severity_level = 4
-        self._session: Any = onnxruntime.InferenceSession(
-            _with_outputs(model, self.names), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _open_engine(_with_outputs(model, self.names))
         self._input = self._session.get_inputs()[0].name
         self._computed = [name for name in self.names if name != self._input]
 
@@ -136,6 +125,22 @@ class _Probe:
         """Return how many images may run at a time, judged by one input."""
         observed = sum(array.nbytes for array in self.run(feed).values())
         return max(1, min(_MAX_BATCH, _BUDGET_BYTES * len(feed) // max(1, observed)))
+
+
+def _open_engine(model: bytes) -> Any:
+    """Return the engine's own session for a serialised graph; backend cpu opens files of finished models only.
+
+    Its optimiser stays off: ranges must be those of the graph as written, and it takes a Pad with zeros before a MaxPool into
+    the padding of the pool, which is minus infinity, or fails at that.
+    """
+    get_runtime("cpu").check()
+    import onnxruntime  # noqa: PLC0415 (only after the check, which says how to install it)
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_threads()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:

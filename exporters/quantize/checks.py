@@ -50,10 +50,17 @@ def check_splits(calibration: Split, evaluation: Split | None) -> None:
             f"calibration on {calibration.name!r} images, which accuracy is measured on",
             "give images of the training part, --calibration NAME|FOLDER",
         )
-    if evaluation is not None and _same_images(calibration, evaluation):
+    if evaluation is None:
+        return
+    hint = "give images of the training part, --calibration NAME|FOLDER"
+    if _same_images(calibration, evaluation):
+        raise Contradiction(f"calibration and evaluation are on the same {evaluation.name!r} images", hint)
+    shared = {path.resolve() for path in calibration.files} & {path.resolve() for path in evaluation.files}
+    if shared:
         raise Contradiction(
-            f"calibration and evaluation are on the same {evaluation.name!r} images",
-            "give images of the training part, --calibration NAME|FOLDER",
+            f"{len(shared)} image{'s' * (len(shared) > 1)} would serve calibration and evaluation both, {min(shared)} "
+            "for example",
+            hint,
         )
 
 

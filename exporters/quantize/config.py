@@ -57,7 +57,9 @@ class QuantizeConfig:
         if self.calibration_images is not None and self.calibration_images < 1:
             raise BadInput("calibration images", expected="at least 1", got=str(self.calibration_images))
         if self.percentile is not None and self.method != "percentile":
-            raise Contradiction(f"a percentile was given for method {self.method}", "--method percentile")
+            raise Contradiction(
+                f"a percentile was given for method {self.method}", 'set method="percentile", or leave percentile None'
+            )
         if self.percentile is not None and not 50 < self.percentile <= 100:
             raise BadInput("percentile", expected="above 50 and at most 100", got=str(self.percentile))
         if self.min_channels < 1:

@@ -18,12 +18,14 @@ from edgecnn.exporters.passes.values import (
     constant,
     dimensions,
     is_op,
+    layer_bias,
+    output_axis,
     unique_name,
 )
 from edgecnn.exporters.quantize.align_channels import AlignChannels
 from edgecnn.exporters.quantize.config import INT8_MAX, QuantizeConfig
 from edgecnn.exporters.quantize.pad_in_int8 import PadInInt8
-from edgecnn.exporters.quantize.placement import WEIGHTED, Placement, data_inputs, output_axis
+from edgecnn.exporters.quantize.placement import WEIGHTED, Placement, data_inputs
 from edgecnn.exporters.quantize.ranges import Parameters, Range, parameters
 from edgecnn.exporters.quantize.weights import quantize_layer
 
@@ -164,10 +166,9 @@ def _float_constants(node: ir.Node) -> tuple[Array, Array | None]:
     found = constant(node.inputs[1])
     assert found is not None
     weight = np.asarray(found * np.float32(alpha))
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    if bias is not None:
-        channels = weight.shape[output_axis(node)]
-        bias = np.broadcast_to(bias.reshape(-1) * np.float32(beta), (channels,))
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    found = layer_bias(node, weight.shape[output_axis(node)]) if has_bias else None
+    bias = None if found is None else np.asarray(found * np.float32(beta))
     if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
         raise QuantizeError(
             f"node {label(node)} has weights that are not finite", "train or download the weights again"

@@ -65,6 +65,7 @@ def quantize(
     output: Path,
     *,
     calibration: Split,
+    calibration_name: str = "",
     evaluation: Split | None = None,
     dataset: str = "",
     labels: tuple[str, ...] = (),
@@ -80,6 +81,7 @@ def quantize(
         source: an fp32 .onnx file with a ModelSpec that says how an image becomes the input.
         output: where the int8 file goes.
         calibration: training images that activations are observed on.
+        calibration_name: name of the set that `calibration` belongs to, for the file's lineage.
         evaluation: labelled images that the accuracy of both files is measured on, None for no measurement.
         dataset: name of the set that `evaluation` belongs to.
         labels: class names of that set, in index order; accuracy does not apply to a model with other classes.
@@ -100,7 +102,7 @@ def quantize(
     reason = why_not_measured(original.spec, evaluation, labels)
     check_bound(config, reason)
     images = spread(calibration, config.calibration_images)
-    lineage = (*original.lineage, _step(original, images, config))
+    lineage = (*original.lineage, _step(original, images, calibration_name, config))
     fp32 = int8 = None
     with replacing(output) as temporary:
         temporary.touch()  # a folder that cannot be written to shows before the work, not after it
@@ -186,8 +188,13 @@ def _kind(accuracy: Accuracy) -> tuple[str, str, str, str]:
     return accuracy.metric, accuracy.dataset, accuracy.split, accuracy.precision
 
 
-def _step(original: Artifact, images: Split, config: QuantizeConfig) -> Step:
-    options = {**asdict(config), "calibration_images": len(images), "calibration_split": images.name}
+def _step(original: Artifact, images: Split, calibration_name: str, config: QuantizeConfig) -> Step:
+    options = {
+        **asdict(config),
+        "calibration_dataset": calibration_name,
+        "calibration_split": images.name,
+        "calibration_images": len(images),
+    }
     return Step(
         tool="edgecnn quantize",
         version=edgecnn.__version__,

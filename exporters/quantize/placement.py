@@ -6,20 +6,31 @@ DequantizeLinear and the output goes into a QuantizeLinear. So
 1. layers with constant weights (Conv, Gemm, MatMul) are quantized wherever they stand;
 2. sums, concatenations and averages are quantized where all their inputs come in int8 anyway, and their result is used so;
 3. nodes that only carry values from place to place follow their input, and keep its scale;
-4. Relu, and Clip from 0, vanish into the quantizer that follows: its range starts at 0, so that it clips by itself;
-5. a tensor that only a concatenation reads takes the scale of the concatenation, which then copies bytes;
+4. Relu, and Clip from 0, vanish into the quantizer that follows: its range starts at 0, so that it clips by itself; behind
+   nodes that only carry values, the quantizers before these clip;
+5. a tensor that only a concatenation reads takes the scale of the concatenation, which then copies bytes; not a tensor whose
+   quantizer must clip (4) where the concatenation may hold what is to be clipped;
 6. everything else stays float, and so does the result of a Gemm or MatMul that no int8 node reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 
-from edgecnn.exporters.passes.values import attribute, constant, dimensions, is_op, only_use
+from edgecnn.exporters.passes.values import (
+    attribute,
+    constant,
+    dimensions,
+    is_op,
+    layer_bias,
+    only_use,
+    output_axis,
+)
+from edgecnn.exporters.quantize.ranges import Range
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Layers with constant weights."""
@@ -34,6 +45,8 @@ FAST_CHANNELS = 16
 """Output channels that the int8 kernels of ONNX Runtime (MlasConvSym) work on at a time; with fewer, fp32 is faster."""
 
 _FLOAT_RESULT = ("Gemm", "MatMul")
+_WORTH_BYTES = ("Conv", "Concat", "MaxPool")  # int8 even where only floats follow: they have fewer bytes to move
+_ANY = Range(-np.inf, np.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,21 +97,7 @@ def _has_weights(node: ir.Node, min_channels: int) -> bool:
         return False
     channels = weight.shape[output_axis(node)]
     is_window = node.op_type == "Conv" and int(np.prod(weight.shape[2:])) > 1
-    return _bias_fits(node, channels) and (channels >= min_channels or not is_window)
-
-
-def output_axis(node: ir.Node) -> int:
-    """Return the axis of a layer's weight that counts its output channels."""
-    if node.op_type == "Conv" or (node.op_type == "Gemm" and attribute(node, "transB", 0)):
-        return 0
-    return 1
-
-
-def _bias_fits(node: ir.Node, channels: int) -> bool:
-    if len(node.inputs) < 3 or node.inputs[2] is None:
-        return True
-    bias = constant(node.inputs[2])
-    return bias is not None and bias.size in (1, channels) and bias.shape[-1:] in ((), (1,), (channels,))
+    return layer_bias(node, channels) is not None and (channels >= min_channels or not is_window)
 
 
 @dataclass(slots=True)
@@ -119,7 +118,7 @@ class _Draft:
 
     def visit(self, node: ir.Node) -> None:
         """Take a node in, if its inputs allow it; called in graph order."""
-        if _vanishes(node) and self._follows_quantized(node):
+        if _clip_range(node) is not None and self._follows_quantized(node):
             self.absorbed.add(node)
         elif _has_weights(node, self.min_channels) or self._follows_suit(node):
             self.quantized.add(node)
@@ -131,9 +130,9 @@ class _Draft:
         """Let a node go whose result no quantized node reads, unless its bytes are cheaper; called in reverse graph order."""
         if node in self.absorbed:
             producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-            keeps = is_op(producer, "Conv")
+            keeps = is_op(producer, *_WORTH_BYTES)
         else:
-            keeps = not is_op(node, *COMBINING, *CARRYING) or is_op(node, "Concat", "MaxPool")
+            keeps = not is_op(node, *COMBINING, *CARRYING) or is_op(node, *_WORTH_BYTES)
         if keeps or self._is_read_in_int8(node.outputs[0]):
             return
         self.absorbed.discard(node)
@@ -148,14 +147,23 @@ class _Draft:
             nodes=nodes,
             absorbed=tuple(node for node in model.graph if node in self.absorbed),
             tensors=tensors,
-            scale_of=self._share_scales(nodes, tensors),
+            scale_of=self._share_scales(nodes, tensors, _value_ranges(model.graph)),
         )
 
     def _follows_quantized(self, node: ir.Node) -> bool:
-        source = node.inputs[0]
-        if source is None or only_use(source) is not node:
-            return False
-        return source.producer() in self.quantized and not is_op(source.producer(), *CARRYING)
+        """Tell whether quantizers can clip for an activation.
+
+        That behind the quantized node before it can; where that node keeps its input's scale, all those back to the first.
+        """
+        value, reader = node.inputs[0], node
+        while value is not None and only_use(value) is reader:
+            producer = value.producer()
+            if not is_op(producer, *CARRYING):
+                return producer in self.quantized or (reader is not node and producer in self.absorbed)
+            if producer not in self.quantized:
+                return False
+            reader, value = producer, producer.inputs[0]
+        return False
 
     def _follows_suit(self, node: ir.Node) -> bool:
         if is_op(node, "AveragePool") and not _averages_evenly(node):
@@ -180,15 +188,32 @@ class _Draft:
         reader = only_use(node.outputs[0])
         return reader.outputs[0] if reader is not None and reader in self.absorbed else node.outputs[0]
 
-    def _share_scales(self, nodes: tuple[ir.Node, ...], tensors: tuple[ir.Value, ...]) -> dict[ir.Value, ir.Value]:
+    def _share_scales(
+        self, nodes: Iterable[ir.Node], tensors: Iterable[ir.Value], ranges: Mapping[ir.Value, Range]
+    ) -> dict[ir.Value, ir.Value]:
         scale_of = {value: value for value in tensors}
         for node in nodes:
-            if is_op(node, *CARRYING):
-                scale_of[node.outputs[0]] = scale_of[data_inputs(node)[0]]
-            elif node.op_type == "Concat":
+            result = self._result(node)
+            if is_op(node, *CARRYING) and result is node.outputs[0]:
+                scale_of[result] = scale_of[data_inputs(node)[0]]
+            elif is_op(node, "Concat", *CARRYING):
                 for value in data_inputs(node):
-                    _join(scale_of, value, self._result(node))
+                    group = [member for member, decider in scale_of.items() if decider is scale_of[value]]
+                    if self._may_share(group, ranges, result):
+                        scale_of.update(dict.fromkeys(group, result))
         return scale_of
+
+    def _may_share(self, group: Iterable[ir.Value], ranges: Mapping[ir.Value, Range], result: ir.Value) -> bool:
+        """Tell whether tensors may take the scale of the result that they end up in.
+
+        Nothing else may read any of them, and an activation that vanished behind one of them must let through all that the
+        result can hold: the result's range is what their quantizers will clip to.
+        """
+        return all(
+            only_use(member) is not None
+            and (member.producer() not in self.absorbed or ranges[result].lies_in(ranges[member]))
+            for member in group
+        )
 
 
 def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
@@ -197,15 +222,36 @@ def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
     return tuple(value for value in node.inputs[:count] if value is not None)
 
 
-def _vanishes(node: ir.Node) -> bool:
-    """Tell whether a node only clips at zero and, possibly, above; a calibrated range never reaches beyond that bound."""
+def _clip_range(node: ir.Node) -> Range | None:
+    """Return what a node that only clips, at zero and possibly above, lets through; None for any other node.
+
+    A range calibrated behind it never reaches beyond that, and so clips by itself.
+    """
     if is_op(node, "Relu"):
-        return True
+        return Range(0.0, np.inf)
     if not is_op(node, "Clip") or len(node.inputs) < 2:
-        return False
+        return None
     low = constant(node.inputs[1])
-    bounded = all(constant(value) is not None for value in node.inputs[2:] if value is not None)
-    return low is not None and float(low) == 0.0 and bounded
+    has_high = len(node.inputs) > 2 and node.inputs[2] is not None
+    high = constant(node.inputs[2]) if has_high else np.asarray(np.inf)
+    if low is None or high is None or float(low) != 0.0 or float(high) < 0.0:
+        return None
+    return Range(0.0, float(high))
+
+
+def _value_ranges(graph: ir.Graph) -> dict[ir.Value, Range]:
+    """Return which values each tensor can hold at all, whatever the image, as far as activations limit them."""
+    ranges: dict[ir.Value, Range] = {}
+    for node in graph:
+        found = _ANY
+        sources = [ranges.get(value, _ANY) for value in data_inputs(node)]
+        clip = _clip_range(node)
+        if clip is not None:
+            found = Range(0.0, min(clip.high, max(sources[0].high, 0.0)))
+        elif is_op(node, "Concat") or (is_op(node, *CARRYING) and _only_carries(node)):
+            found = Range.around(min(source.low for source in sources), max(source.high for source in sources))
+        ranges.update(dict.fromkeys(node.outputs, found))
+    return ranges
 
 
 def _averages_evenly(pool: ir.Node) -> bool:
@@ -231,10 +277,3 @@ def _only_carries(node: ir.Node) -> bool:
         filling = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())
         return attribute(node, "mode", "constant") == "constant" and filling is not None and float(filling) == 0.0
     return True
-
-
-def _join(scale_of: dict[ir.Value, ir.Value], value: ir.Value, result: ir.Value) -> None:
-    """Give a tensor, and those that share its scale, the scale of a concatenation, if nothing else reads any of them."""
-    group = [member for member, decider in scale_of.items() if decider is scale_of[value]]
-    if all(only_use(member) is not None for member in group):
-        scale_of.update(dict.fromkeys(group, result))

@@ -38,6 +38,10 @@ class Range:
         """Return the range from low to high, widened to zero."""
         return Range(min(float(low), 0.0), max(float(high), 0.0))
 
+    def lies_in(self, other: Range) -> bool:
+        """Tell whether the other range holds all of this one."""
+        return other.low <= self.low and self.high <= other.high
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 import struct
@@ -84,10 +85,11 @@ def test_a_folder_gives_its_own_test_and_training_parts(tmp_path: Path) -> None:
     _write(tmp_path, "t10k", images, labels)
     _write(tmp_path, "train", images[:2], labels[:2])
     data = FashionMnist(tmp_path)
-    assert is_fashion_mnist_folder(tmp_path)
     assert np.asarray(data.split("test").images).shape == (3, 4, 5, 1)
     assert data.split("train").labels.tolist() == [0, 9]
     assert len(data.split("calibration")) == 1000
+    assert (data.unlabelled().name, len(data.unlabelled())) == ("train", 2)
+    assert len(FashionMnist().unlabelled()) == 1000
 
 
 def test_packed_files_are_read(tmp_path: Path) -> None:
@@ -122,6 +124,33 @@ def test_files_that_do_not_fit_each_other_are_refused(
     _write(tmp_path, "t10k", images, labels)
     with pytest.raises(BadInput, match=message):
         FashionMnist(tmp_path).split("test")
+
+
+def test_a_folder_is_known_by_the_content_of_its_test_part(tmp_path: Path) -> None:
+    """Packed or not; MNIST and its kin have files of the same names."""
+    for path in BUNDLED_FOLDER.glob("t10k-*"):
+        (tmp_path / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    assert is_fashion_mnist_folder(tmp_path)
+    labels = tmp_path / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\0")
+    assert not is_fashion_mnist_folder(tmp_path)
+    shutil.copy(BUNDLED_FOLDER / "t10k-labels-idx1-ubyte.gz", tmp_path)
+    assert is_fashion_mnist_folder(tmp_path)
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    assert not is_fashion_mnist_folder(tmp_path)
+
+
+@whole_set
+def test_a_folder_without_a_test_part_is_known_by_its_training_part(tmp_path: Path) -> None:
+    for path in DEBIAN_FOLDER.glob("train-*"):
+        (tmp_path / path.name).symlink_to(path)
+    assert is_fashion_mnist_folder(tmp_path)
+
+
+def test_other_images_of_that_form_are_none(tmp_path: Path) -> None:
+    _write(tmp_path, "t10k", np.zeros((3, 28, 28)), np.arange(3))
+    _write(tmp_path, "train", np.zeros((3, 28, 28)), np.arange(3))
+    assert not is_fashion_mnist_folder(tmp_path)
 
 
 def test_an_ordinary_folder_is_none(tmp_path: Path) -> None:

@@ -21,13 +21,20 @@ def _put(root: Path, *names: str) -> Path:
 def test_class_folders_without_parts_are_the_test_part(tmp_path: Path) -> None:
     root = _put(tmp_path / "pets", "dog/1.pgm", "cat/2.pgm", "cat/1.pgm", "dog/deep/er/3.pgm")
     data = ImageFolder(root)
-    assert (data.name, data.labels) == ("pets", ("cat", "dog"))
+    assert (data.name, data.labels) == ("folder:pets", ("cat", "dog"))
     split = data.split("test")
     assert (split.name, split.trained, len(split)) == ("test", False, 4)
     assert split.labels.tolist() == [0, 0, 1, 1]
     assert split.labels.dtype == np.int64
     assert [int(split.images[i][0, 0, 0]) for i in range(4)] == [12, 11, 10, 13]
     assert split.images[0].shape == (2, 3, 1)
+    assert [str(path.relative_to(root)) for path in split.files] == [
+        "cat/1.pgm",
+        "cat/2.pgm",
+        "dog/1.pgm",
+        "dog/deep/er/3.pgm",
+    ]
+    assert split.take(2).files == split.files[:2]
     for part in ("train", "calibration"):
         with pytest.raises(BadInput, match=f"has no {part} part") as caught:
             data.split(part)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgecnn.data import Split, open_calibration, open_dataset
+from edgecnn.data import Split, open_calibration, open_dataset, open_named
 from edgecnn.data.fashion_mnist import BUNDLED_FOLDER, FashionMnist
 from edgecnn.data.image_folder import ImageFolder
 from edgecnn.errors import BadInput, UnknownName
@@ -38,6 +38,7 @@ def test_by_folder(tmp_path: Path) -> None:
 def test_a_folder_of_idx_files_is_fashion_mnist_and_calibrates_with_its_training_part(tmp_path: Path) -> None:
     for path in BUNDLED_FOLDER.glob("t10k-*"):
         shutil.copy(path, tmp_path)
+    assert open_dataset(tmp_path).name == "fashion-mnist"
     assert len(open_dataset(tmp_path).split("test")) == 10_000
     with pytest.raises(BadInput, match="the train part of fashion-mnist is not in"):
         open_calibration(tmp_path)
@@ -45,6 +46,24 @@ def test_a_folder_of_idx_files_is_fashion_mnist_and_calibrates_with_its_training
         shutil.copy(path, tmp_path / path.name.replace("calibration", "train"))
     split = open_calibration(tmp_path)
     assert (split.name, split.trained, len(split)) == ("train", True, 1000)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar-10", "fashion-mnist", "imagenet-1k"])
+def test_no_folder_passes_for_a_known_set(tmp_path: Path, name: str) -> None:
+    _image(tmp_path / name / "a/1.pgm")
+    assert open_dataset(tmp_path / name).name == f"folder:{name}"
+
+
+def test_a_folder_of_that_name_does_not_stand_in_for_a_known_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _image(tmp_path / "fashion-mnist/a/1.pgm")
+    _image(tmp_path / "pets/a/1.pgm")
+    assert open_dataset("fashion-mnist").labels[9] == "Ankle boot"
+    assert open_named("fashion-mnist").name == "fashion-mnist"
+    with pytest.raises(UnknownName, match="unknown data set 'pets'"):
+        open_named("pets")
 
 
 @pytest.mark.parametrize("names", [("1.pgm", "2.pgm"), ("a/1.pgm", "b/2.pgm"), ("1.pgm", "a/2.pgm")])

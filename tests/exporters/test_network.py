@@ -14,6 +14,7 @@ import onnx  # noqa: E402
 
 import edgecnn  # noqa: E402
 from edgecnn.artifacts import load_artifact  # noqa: E402
+from edgecnn.data import open_dataset  # noqa: E402
 from edgecnn.errors import BadInput, ParityError  # noqa: E402
 from edgecnn.exporters.network import ExportOptions, export_network  # noqa: E402
 from edgecnn.exporters.parity import check_parity  # noqa: E402
@@ -55,8 +56,37 @@ def test_the_description_travels_inside(lenet5: Path) -> None:
     assert spec["labels"][9] == "Ankle boot"
     assert spec["preprocess"]["size"] == [32, 32]
     assert spec["macs"] == 416_520
-    assert metadata["Image.BitmapPixelFormat"] == "Gray8"
-    assert json.loads(metadata["edgecnn.lineage"])[0]["tool"] == "edgecnn export"
+    # The mean is subtracted from the pixels, and Image.NominalPixelRange has no value for that.
+    assert {key: value for key, value in metadata.items() if key.startswith("Image.")} == {
+        "Image.BitmapPixelFormat": "Gray8",
+        "Image.ColorSpaceGamma": "SRGB",
+    }
+    (step,) = json.loads(metadata["edgecnn.lineage"])
+    assert step["tool"] == "edgecnn export"
+    assert (step["options"]["channels"], step["options"]["classes"]) == (1, 10)
+
+
+def test_the_seed_of_random_weights_is_in_the_lineage(tmp_path: Path) -> None:
+    form = make_form("lenet5", classes=4)
+    files = [
+        export_network(form, tmp_path / f"{seed}.onnx", ExportOptions(weights="random", seed=seed)) for seed in (1, 2)
+    ]
+    assert [file.lineage[0].options["seed"] for file in files] == [1, 2]
+    assert files[0].lineage[0].options["classes"] == 4
+    assert files[0].sha256 != files[1].sha256
+
+
+def test_accuracy_is_measured_on_the_set_that_is_given(tmp_path: Path) -> None:
+    folder = tmp_path / "fashion-mnist"
+    for label, value in (("black", 0), ("white", 255)):
+        (folder / label).mkdir(parents=True)
+        (folder / label / "1.pgm").write_bytes(b"P5\n2 2\n255\n" + bytes([value]) * 4)
+    form = make_form("lenet5", classes=2)
+    artifact = export_network(
+        form, tmp_path / "a.onnx", ExportOptions(weights="random"), evaluation=open_dataset(folder)
+    )
+    (accuracy,) = artifact.spec.accuracy
+    assert (accuracy.dataset, accuracy.split, accuracy.images) == ("folder:fashion-mnist", "test", 2)
 
 
 def test_a_fixed_batch(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import math
 import resource
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,31 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         train(_network(), RECIPE, _split(), SPEC, checkpoint=checkpoint, resume=True)
     with pytest.raises(BadInput, match="belongs to another network"):
         train(_network(width=7), RECIPE.changed(epochs=1), _split(), SPEC, checkpoint=checkpoint, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"spec": replace(SPEC, crop_fraction=1.0)}, "preprocess"),
+        ({"split": _split(201)}, "training images"),
+        ({"split": replace(_split(), labels=_split().labels[::-1].copy())}, "training images"),
+        ({"subject": {"form": {"input_size": 64}, "data set": "a"}}, "form"),
+        ({"subject": {"form": {"input_size": 32}}}, "data set"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, changed: dict[str, Any], name: str) -> None:
+    """Weights of all of these have the same shapes."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    same: dict[str, Any] = {"subject": {"form": {"input_size": 32}, "data set": "a"}, "split": _split(), "spec": SPEC}
+
+    def start(*, resume: bool, split: Split, spec: Preprocess, subject: dict[str, object]) -> list[Epoch]:
+        recipe = RECIPE.changed(epochs=1)
+        return train(_network(), recipe, split, spec, checkpoint=checkpoint, subject=subject, resume=resume)
+
+    curve = start(resume=False, **same)
+    with pytest.raises(BadInput, match=f"was written with another {name} "):
+        start(resume=True, **{**same, **changed})
+    assert start(resume=True, **same) == curve
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04K\x01.", None])

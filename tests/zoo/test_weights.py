@@ -352,3 +352,14 @@ def test_a_form_that_was_not_registered_can_be_loaded_from_a_file(tmp_path: Path
     back = build(replace(form))
     load_weights(back, form, path)
     assert same(model, back)
+
+
+def test_an_error_without_words_is_told_by_its_kind(tmp_path: Path) -> None:
+    class Mute(nn.Linear):
+        def load_state_dict(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError
+
+    path = tmp_path / "linear.safetensors"
+    save_file({"weight": torch.zeros(3, 2), "bias": torch.zeros(3)}, path)
+    with pytest.raises(BadInput, match=r"cannot be copied: RuntimeError$"):
+        load_weights(Mute(2, 3), LENET, path)

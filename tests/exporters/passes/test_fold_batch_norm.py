@@ -111,11 +111,20 @@ def test_training_mode_stays(parse: Any, ops: Any) -> None:
     assert ops(model) == ["Conv", "BatchNormalization"]
 
 
-def test_scaled_bias_of_a_linear_layer_stays(parse: Any, ops: Any) -> None:
+@pytest.mark.parametrize(
+    ("layer", "bias"),
+    [
+        ("Gemm<beta=2.0>(x, w, b)", weight(8)),
+        ("Gemm<beta=2.0>(x, w)", weight(8)),  # the bias that folding adds would be doubled
+        ("Gemm(x, w, b)", weight(8, 1)),  # one value per row
+    ],
+    ids=["scaled bias", "scaled and absent bias", "bias per row"],
+)
+def test_a_bias_that_does_not_fit_stays(parse: Any, ops: Any, layer: str, bias: Array) -> None:
     model = parse(
-        "g (float[N,5] x) => (float[N,8] y) { c = Gemm<beta=2.0>(x, w, b) y = BatchNormalization(c, s, o, m, v) }",
+        f"g (float[8,5] x) => (float[8,8] y) {{ c = {layer} y = BatchNormalization(c, s, o, m, v) }}",
         w=weight(5, 8),
-        b=weight(8),
+        b=bias,
         **norm(8),
     )
     assert not FoldBatchNorm()(model)

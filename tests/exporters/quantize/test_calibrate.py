@@ -66,6 +66,19 @@ def test_ranges_are_those_of_all_images_at_once(parse: Any, run: Any, model: Any
     assert found["r"] == Range(0.0, pytest.approx(float(r.max()), rel=1e-5))
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_ranges_are_those_of_the_graph_as_written(parse: Any, kernel: int) -> None:
+    model = parse(
+        "g (float[N,1,8,8] x) => (float[N,1,h,w] y) "
+        f"{{ n = Neg(x) p = Pad(n, pads) m = MaxPool<kernel_shape=[{kernel},{kernel}]>(p) y = Exp(m) }}",
+        pads=np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+    )
+    found = observe(model, np.full((2, 8, 8, 1), 255, np.uint8), "y")  # 2 once it is prepared
+    assert found["y"] == Range(
+        0.0, 1.0
+    )  # where the window has a zero of the Pad: the greatest value, as all others are -2
+
+
 @pytest.mark.parametrize("method", ["percentile", "mse"])
 def test_histogram_methods_stay_inside_the_observed_range(model: Any, images: Array, method: str) -> None:
     whole, cut = observe(model, images, "c"), observe(model, images, "c", method=method)

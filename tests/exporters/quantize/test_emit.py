@@ -119,6 +119,29 @@ def test_the_engine_fuses_every_operator(
     assert found["DequantizeLinear"] == 1  # before the tanh
 
 
+@pytest.mark.parametrize("end", ["y = Conv(r, w3)", "y = MaxPool<kernel_shape=[1,1]>(r)"])
+def test_the_engine_fuses_a_relu_behind_a_pool(
+    parse: Any,
+    run: Any,
+    quantize_graph: Any,
+    fused: Callable[[Any], dict[str, int]],
+    pictures: NDArray[np.uint8],
+    end: str,
+) -> None:
+    model = parse(
+        "g (float[N,3,8,8] x) => (float[N,16,h,w] y) "
+        f"{{ a = Conv(x, w1) m = MaxPool<kernel_shape=[2,2]>(a) r = Relu(m) {end} }}",
+        w1=CONSTANTS["w1"],
+        w3=CONSTANTS["w3"],
+    )
+    int8, _ = quantize_graph(model, pictures)
+    found = fused(int8)
+    assert "Relu" not in found
+    assert (found["QuantizeLinear"], found["DequantizeLinear"]) == (1, 1)  # the image and the result
+    reference = run(model, x=floats(pictures))[0]
+    assert decibels(reference, run(int8, x=floats(pictures))[0]) > 35
+
+
 def test_weights_are_int8_and_bias_int32_in_the_file(
     parse: Any, quantize_graph: Any, pictures: NDArray[np.uint8]
 ) -> None:

@@ -120,13 +120,15 @@ def test_logits_are_close(go: Any, tiny: Path, output: Path, images: Images) -> 
 
 
 def test_lineage_says_how(go: Any, tiny: Path) -> None:
-    result = go(config=QuantizeConfig(calibration_images=20, method="mse", reduce_range=True))
+    config = QuantizeConfig(calibration_images=20, method="mse", reduce_range=True)
+    result = go(config=config, calibration_name="halves")
     first, last = result.artifact.lineage
     assert first == load_artifact(tiny).lineage[0]
     assert last.tool == "edgecnn quantize"
     assert last.options["source_sha256"] == load_artifact(tiny).sha256
     wanted = {"calibration_images": 20, "method": "mse", "reduce_range": True, "target": "cpu-x86"}
     assert wanted.items() <= last.options.items()
+    assert (last.options["calibration_dataset"], last.options["calibration_split"]) == ("halves", "calibration")
 
 
 def test_progress_tells_the_stages(go: Any) -> None:
@@ -270,7 +272,7 @@ def test_a_preprocessing_of_another_size(go: Any, changed: Any, tiny: Path, outp
 
 def test_nothing_to_quantize(go: Any, parse: Any, tiny: Path, tmp_path: Path) -> None:
     model = parse("g (float[N,1,8,8] input) => (float[N,1,8,8] logits) { logits = Relu(input) }")
-    stamp(model, load_artifact(tiny).spec, ())
+    stamp(model, replace(load_artifact(tiny).spec, labels=()), ())
     write_model(model, tmp_path / "relu.onnx")
     with pytest.raises(QuantizeError, match="no convolution or linear layer"):
         go(source=tmp_path / "relu.onnx")
@@ -332,6 +334,12 @@ def test_a_fixed_batch(go: Any, tiny: Path, output: Path, parse: Any, tmp_path: 
 def test_options_are_checked(options: dict[str, Any], error: type[EdgecnnError]) -> None:
     with pytest.raises(error):
         QuantizeConfig(**options)
+
+
+def test_hints_name_fields_of_the_configuration() -> None:
+    with pytest.raises(Contradiction) as caught:
+        QuantizeConfig(percentile=99.9)
+    assert caught.value.hint == 'set method="percentile", or leave percentile None'
 
 
 def test_a_spec_without_its_own_classes(go: Any, changed: Any) -> None:

@@ -22,6 +22,7 @@ CONSTANTS = {
     "zero": np.float32(0),
     "one": np.float32(1),
     "six": np.float32(6),
+    "below": np.float32(-1),
     "to": np.array([0, -1], np.int64),
     "flat": np.array([-1, 16], np.int64),
     "grow": np.array([0, 0, 0, 0, 0, 16, 0, 0], np.int64),
@@ -55,6 +56,7 @@ def test_convolution_with_relu(parse: Any) -> None:
         ("Clip(c, zero, six)", True),
         ("Clip(c, zero)", True),
         ("Clip(c, one, six)", False),
+        ("Clip(c, zero, below)", False),
         ("Clip(c, , six)", False),
         ("LeakyRelu(c)", False),
         ("Tanh(c)", False),
@@ -119,6 +121,64 @@ def test_a_chain_into_a_concatenation_shares_its_scale(parse: Any) -> None:
     )
     assert names(found.observed) == ["x", "r", "y"]
     assert [node.op_type for node in found.absorbed] == ["Relu"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "behind", "shared"),
+    [
+        ("Relu(a)", "Relu(b)", "", {"r", "s"}),
+        ("Clip(a, zero, six)", "Clip(b, zero, six)", "", {"r", "s"}),
+        ("Clip(a, zero, six)", "Clip(b, zero, one)", "", {"r"}),
+        ("Relu(a)", "Clip(b, zero, one)", "", {"r"}),
+        ("Relu(a)", "Tanh(b)", "", set()),
+        ("Relu(a)", "MaxPool<kernel_shape=[1,1]>(b)", "", {"b", "s"}),
+        ("Relu(a)", "MaxPool<kernel_shape=[1,1]>(b)", "Relu(k)", {"r", "b", "s"}),
+        ("Clip(a, zero, six)", "MaxPool<kernel_shape=[1,1]>(b)", "Relu(k)", {"b", "s"}),
+        ("Clip(a, zero, six)", "Relu(b)", "Clip(k, zero, one)", {"r", "s"}),
+    ],
+)
+def test_who_takes_the_scale_of_a_concatenation(
+    parse: Any, first: str, second: str, behind: str, shared: set[str]
+) -> None:
+    found = placed(
+        parse,
+        f"a = Conv(x, w16) r = {first} b = Conv(x, w16) s = {second} k = Concat<axis=1>(r, s) "
+        f"{f'z = {behind}' if behind else ''} y = MaxPool<kernel_shape=[1,1]>({'z' if behind else 'k'})",
+    )
+    result = "z" if behind else "k"
+    scales = {value.name: decider.name for value, decider in found.scale_of.items()}
+    assert {name for name, decider in scales.items() if decider == result} - {result, "y"} == shared
+
+
+def test_an_activation_behind_a_pool_vanishes_into_the_quantizers_before_it(parse: Any) -> None:
+    found = placed(
+        parse,
+        "a = Conv(x, w16) m = MaxPool<kernel_shape=[2,2]>(a) t = Transpose<perm=[0,1,3,2]>(m) r = Relu(t) y = Conv(r, w1)",
+    )
+    assert names(node.outputs[0] for node in found.absorbed) == ["r"]
+    assert names(found.tensors) == ["x", "a", "m", "r", "y"]
+    assert names(found.observed) == ["x", "r", "y"]
+
+
+def test_an_activation_behind_a_pool_stays_where_the_values_before_are_read(parse: Any) -> None:
+    found = placed(
+        parse,
+        "a = Conv(x, w16) m = MaxPool<kernel_shape=[1,1]>(a) r = Relu(m) b = Conv(r, w1) c = Conv(a, w1) y = Add(b, c)",
+    )
+    assert not found.absorbed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Conv(x, w16) m = MaxPool<kernel_shape=[2,2]>(a)",
+        "a = Conv(x, w16) b = Conv(x, w16) m = Concat<axis=1>(a, b)",
+    ],
+)
+def test_an_activation_at_the_end_vanishes_too(parse: Any, body: str) -> None:
+    found = placed(parse, f"{body} y = Relu(m)")
+    assert names(node.outputs[0] for node in found.absorbed) == ["y"]
+    assert names(found.observed) == ["x", "y"]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import edgecnn
 from edgecnn.data import Dataset, open_dataset
-from edgecnn.errors import BadInput
-from edgecnn.exporters.accuracy import measure_accuracy
+from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.network import ExportOptions, export_network
 from edgecnn.specs import Accuracy, Preprocess
 from edgecnn.zoo.catalog import preprocess_of
@@ -57,36 +57,33 @@ def plan_training(
     network: str,
     *,
     data: str | None = None,
-    input_size: int | None = None,
     recipe: Mapping[str, object] | None = None,
-    **options: object,
+    options: Mapping[str, object] | None = None,
 ) -> TrainingPlan:
     """Return the plan for a network: the bundled form and recipe where there is one, changed by what is given.
 
     Args:
         network: name or alias.
         data: name or folder of the labelled set; None takes the recipe's.
-        input_size: height and width, pixels; None as the bundled form, or else the paper's, has it.
         recipe: fields of the recipe to change; None values change nothing.
-        **options: of the network; None values change nothing.
+        options: of the network, and "input_size" in pixels; None values change nothing, and what is not given is as the
+            bundled form, or else the paper's, has it.
 
     Raises:
-        UnknownName: no such network or data set.
+        UnknownName: no such network, option or data set.
+        Contradiction: an option that this network has not, or channels or classes, which the images decide.
         BadInput: a value that is not allowed.
     """
     entry = find(network)
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    if decided := sorted({"channels", "classes"} & given.keys()):
+        raise Contradiction(f"{' and '.join(decided)} were given", "leave them out: the images decide them")
     chosen = _recipe(entry).changed(data=data, **(recipe or {}))
     dataset = open_dataset(chosen.data)
     base = bundled_form(entry)
-    given = {name: value for name, value in options.items() if value is not None}
-    size = input_size or (base.input_size if base else None)
-    form = make_form(
-        entry,
-        input_size=size,
-        classes=len(dataset.labels),
-        channels=_channels(dataset),
-        **{**(base.options if base else {}), **given},
-    )
+    usual = {"input_size": base.input_size, **base.options} if base else {}
+    asked: dict[str, Any] = {**usual, **given, "classes": len(dataset.labels), "channels": _channels(dataset)}
+    form = make_form(entry, **asked)
     preprocess = preprocess_of(dataset.name, form.input_size) or entry.preprocess_for(form)
     return TrainingPlan(form=form, preprocess=preprocess, recipe=chosen)
 
@@ -98,11 +95,11 @@ def run_training(
     resume: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Train, write weights and log into a folder, and measure the accuracy through the exported file.
+    """Train, write weights, exported file and log into a folder, with the accuracy measured through that file.
 
     Args:
         plan: what to train.
-        folder: receives <name>.safetensors, <name>.toml and, while training, checkpoint.pt.
+        folder: receives <name>.safetensors, <name>.onnx, <name>.toml and, while training, checkpoint.pt.
         resume: take up the folder's checkpoint.
         on_progress: called after every step.
 
@@ -110,19 +107,27 @@ def run_training(
         BadInput: no training images on this machine, or the checkpoint does not belong to this plan.
     """
     dataset = open_dataset(plan.recipe.data)
-    split, test = dataset.split("train"), dataset.split("test")
+    split = dataset.split("train")
+    dataset.split("test")  # one that is missing shows before the work, not after it
     torch.manual_seed(plan.recipe.seed)
     model = build(plan.form)
-    checkpoint = folder / "checkpoint.pt"
     curve = train(
-        model, plan.recipe, split, plan.preprocess, checkpoint=checkpoint, resume=resume, on_progress=on_progress
+        model,
+        plan.recipe,
+        split,
+        plan.preprocess,
+        checkpoint=folder / "checkpoint.pt",
+        subject={"form": plan.form, "data set": {"name": dataset.name, "labels": dataset.labels}},
+        resume=resume,
+        on_progress=on_progress,
     )
     weights = folder / f"{plan.form.title}.safetensors"
     origin = Origin(form=plan.form, dataset=dataset.name, labels=dataset.labels, preprocess=plan.preprocess)
     save_weights(model, weights, origin=origin)
     exported = folder / f"{plan.form.title}.onnx"
-    artifact = export_network(plan.form, exported, ExportOptions(weights=str(weights), measure=False))
-    accuracy = measure_accuracy(artifact, test, dataset=dataset.name)
+    (accuracy,) = export_network(
+        plan.form, exported, ExportOptions(weights=str(weights)), evaluation=dataset
+    ).spec.accuracy
     write_training_log(
         weights.with_suffix(".toml"),
         network=_described(plan),
