@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,24 @@ _QUANTIZED_OPS = {"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger
 
 
 def load_artifact(path: str | Path, *, checksum: bool = True) -> Artifact:
-    """Return what a model file says about itself; a file of another origin gets inputs and outputs from its graph.
+    """Return what a model file says about itself; inputs and outputs are those of its graph.
 
     Args:
         path: the .onnx file.
         checksum: read the whole file for its SHA-256; without it, only the outline is read.
 
     Raises:
-        BadInput: the file is missing, empty, cut short, not ONNX, or its edgecnn metadata is damaged.
+        BadInput: the file is missing, empty, cut short, not ONNX, keeps weights in other files, or its edgecnn metadata
+            is damaged or does not fit its graph.
     """
     path = Path(path)
     if path.is_dir():
         raise BadInput(f"{path} is a folder", "give the .onnx file in it")
     header = read_header(path)
+    if header.external_data:
+        raise BadInput(
+            f"{path}: the weights lie in other files", "save it as one file: onnx.save(onnx.load(SOURCE), TARGET)"
+        )
     return Artifact(
         path=path,
         format="onnx",
@@ -37,7 +44,7 @@ def load_artifact(path: str | Path, *, checksum: bool = True) -> Artifact:
         size_bytes=path.stat().st_size,
         spec=_spec(path, header),
         lineage=_lineage(path, header),
-        opset=header.opsets.get("", 0),
+        opset=header.opsets.get(""),
         ir_version=header.ir_version,
     )
 
@@ -61,7 +68,18 @@ def _spec(path: Path, header: OnnxHeader) -> ModelSpec:
             spec.preprocess.check()
         except BadInput as error:
             raise BadInput(f"{where}.{error.message}", "export it again") from None
+    spec = replace(spec, inputs=header.inputs, outputs=header.outputs)
+    classes = _classes(spec)
+    if spec.labels and classes not in (None, len(spec.labels)):
+        raise BadInput(f"{where}.labels", "export it again", expected=f"{classes} names", got=str(len(spec.labels)))
     return spec
+
+
+def _classes(spec: ModelSpec) -> int | None:
+    """Return how many classes the first output, [N, classes, ...], has; None where the graph does not say."""
+    sizes = spec.outputs[0].shape[1:] if spec.outputs else ()
+    fixed = [size for size in sizes if isinstance(size, int)]
+    return math.prod(fixed) if sizes and len(fixed) == len(sizes) else None
 
 
 def _lineage(path: Path, header: OnnxHeader) -> tuple[Step, ...]:

@@ -75,7 +75,7 @@ class Classifier:
 
         Raises:
             BadInput: an image of another dtype or shape, no image at all, or a file that does not say how to prepare
-            images.
+                images or has another number of labels than classes.
         """
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
@@ -85,11 +85,19 @@ class Classifier:
             check_image(image)
         if not batch:
             raise BadInput("images", expected="at least one", got="none")
-        answers = [self._best(row, top) for row in self.scores(batch)]
+        scores = self.scores(batch)
+        labels = self.artifact.spec.labels
+        if labels and scores.shape[1] != len(labels):
+            raise BadInput(f"{self.artifact.path}: labels", expected=f"{scores.shape[1]} names", got=str(len(labels)))
+        answers = [self._best(row, top) for row in scores]
         return answers[0] if single else answers
 
     def scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Return the raw scores (logits), float32 [N, classes], of uint8 images."""
+        """Return the raw scores (logits), float32 [N, classes], of uint8 images.
+
+        Raises:
+            BadInput: a file that does not say how to prepare images, or another number of images than it takes.
+        """
         spec = self.artifact.spec
         if spec.preprocess is None:
             raise BadInput(

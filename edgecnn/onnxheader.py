@@ -62,6 +62,16 @@ class OnnxHeader:
     external_data: bool
 
 
+def unnamed_dimension(tensor: str, index: int) -> str:
+    """Return the symbol of a dimension that has neither size nor name: each stands for itself alone.
+
+    Args:
+        tensor: the name of the input or output.
+        index: of the dimension.
+    """
+    return f"{tensor}_{index}"
+
+
 def read_header(path: Path) -> OnnxHeader:
     """Return the outline of an .onnx file.
 
@@ -154,18 +164,19 @@ def _weight(buffer: Buffer, start: int, stop: int) -> tuple[str, str, bool]:
 
 def _value_info(buffer: Buffer, start: int, stop: int) -> TensorSpec:
     name, dtype = "", 0
-    shape: tuple[int | str, ...] = ()
+    shape: list[int | str | None] = []
     for number, value, end in _fields(buffer, start, stop):
         if number == 1 and end is not None:
             name = _text(buffer, value, end)
         elif number == 2 and end is not None:
             dtype, shape = _type(buffer, value, end)
-    return TensorSpec(name=name, dtype=DTYPES.get(dtype, f"type {dtype}"), shape=shape)
+    named = tuple(unnamed_dimension(name, i) if d is None else d for i, d in enumerate(shape))
+    return TensorSpec(name=name, dtype=DTYPES.get(dtype, f"type {dtype}"), shape=named)
 
 
-def _type(buffer: Buffer, start: int, stop: int) -> tuple[int, tuple[int | str, ...]]:
+def _type(buffer: Buffer, start: int, stop: int) -> tuple[int, list[int | str | None]]:
     dtype = 0
-    shape: list[int | str] = []
+    shape: list[int | str | None] = []
     for number, value, end in _fields(buffer, start, stop):
         if number != 1 or end is None:
             continue
@@ -174,21 +185,21 @@ def _type(buffer: Buffer, start: int, stop: int) -> tuple[int, tuple[int | str, 
                 dtype = inner_value
             elif inner == 2 and inner_end is not None:
                 shape = [
-                    _dimension(buffer, v, e, i)
-                    for i, (n, v, e) in enumerate(_fields(buffer, inner_value, inner_end))
+                    _dimension(buffer, v, e)
+                    for n, v, e in _fields(buffer, inner_value, inner_end)
                     if n == 1 and e is not None
                 ]
-    return dtype, tuple(shape)
+    return dtype, shape
 
 
-def _dimension(buffer: Buffer, start: int, stop: int, index: int) -> int | str:
+def _dimension(buffer: Buffer, start: int, stop: int) -> int | str | None:
     # An empty name and a negative size (two's complement in 64 bits) both stand for unknown.
     for number, value, end in _fields(buffer, start, stop):
         if number == 1 and end is None and value < 1 << 63:
             return value
         if number == 2 and end is not None and end > value:
             return _text(buffer, value, end)
-    return f"unknown_{index}"
+    return None
 
 
 def _opset(buffer: Buffer, start: int, stop: int) -> tuple[str, int]:

@@ -171,7 +171,7 @@ class Artifact:
         precision: of weights and activations.
         sha256: of the whole file, hexadecimal; None when it was not computed.
         size_bytes: of the file.
-        spec: what the file says about itself; inputs and outputs come from the graph when it says nothing.
+        spec: what the file says about itself; inputs and outputs are always those of the graph.
         lineage: the steps that made it, oldest first.
         opset: version of the default ONNX operator set, None for other formats.
         ir_version: of the ONNX format, None for other formats.

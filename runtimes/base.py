@@ -24,6 +24,11 @@ from edgecnn.specs import Artifact, EngineInfo, Scalar, TensorSpec
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
+# So many different combinations of shapes are remembered as checked; a server of variable batches stays bounded.
+_KEPT_SIGNATURES = 16
+
+_CLOSED = "this session is closed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
@@ -51,7 +56,7 @@ class OpenOptions:
 class Session(ABC):
     """A model that is ready to run.
 
-    Subclasses write `_run`, `info` and `_close`; checks, state and error texts live here. `run` may be called from
+    Subclasses write `_run`, `_info` and `_close`; checks, state and error texts live here. `run` may be called from
     several threads at once unless the backend says otherwise. The arrays that `run` returns belong to the caller.
 
     Args:
@@ -62,7 +67,7 @@ class Session(ABC):
     def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
         self.inputs = inputs
         self.outputs = outputs
-        self._accepted: set[tuple[tuple[str, tuple[int, ...], str], ...]] = set()
+        self._accepted: set[object] = set()
         self._closed = False
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
@@ -72,28 +77,50 @@ class Session(ABC):
             feeds: one array per input, of exactly its dtype and a shape that fits.
 
         Raises:
-            BadInput: a missing or unknown input, another dtype, a shape that does not fit.
+            BadInput: no mapping of arrays, a missing or unknown input, another dtype or byte order, a shape that does
+                not fit.
             InferenceError: the engine failed; its exception is the cause.
-            RuntimeError: the session is closed.
+            RuntimeError: the session is closed, or was closed by another thread during this run.
         """
         if self._closed:
-            raise RuntimeError("this session is closed")
+            raise RuntimeError(_CLOSED)
+        signature: object
         try:
-            signature = tuple([(name, array.shape, array.dtype.char) for name, array in feeds.items()])
+            signature = tuple([(name, type(array), array.shape, array.dtype) for name, array in feeds.items()])
         except AttributeError:
-            raise BadInput("feeds", expected="a numpy array per input", got=_types(feeds)) from None
+            signature = None  # no arrays: the check names them
         if signature not in self._accepted:
-            check_feeds(self.inputs, feeds)
-            self._accepted.add(signature)
-        return self._run(feeds)
+            self._check(feeds, signature)
+        try:
+            return self._run(feeds)
+        except Exception as error:
+            if self._closed:
+                raise RuntimeError(_CLOSED) from error
+            raise
+
+    def _check(self, feeds: Feeds, signature: object) -> None:
+        check_feeds(self.inputs, feeds)
+        if len(self._accepted) >= _KEPT_SIGNATURES:
+            self._accepted.clear()
+        self._accepted.add(signature)
 
     @abstractmethod
     def _run(self, feeds: Feeds) -> dict[str, Array]:
         """Run checked feeds."""
 
-    @abstractmethod
     def info(self) -> EngineInfo:
-        """Return what really runs this model: engine, providers asked and active, nodes of each, threads, options."""
+        """Return what really runs this model: engine, providers asked and active, nodes of each, threads, options.
+
+        Raises:
+            RuntimeError: the session is closed.
+        """
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+        return self._info()
+
+    @abstractmethod
+    def _info(self) -> EngineInfo:
+        """Describe an open session."""
 
     def close(self) -> None:
         """Give the engine's memory back; further calls do nothing."""
@@ -139,24 +166,43 @@ class Runtime(Protocol):
         Raises:
             BadInput: the file is not a model that this engine reads.
             ProviderFallback: nodes would run elsewhere than asked for.
-            Contradiction: an option that this backend cannot honour.
+            Contradiction: an option that this backend cannot honour, or one that OpenOptions has a field for.
+            UnknownName: an engine option that this backend does not know.
         """
         ...
 
 
 def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:
     """Raise BadInput unless there is one fitting array per input; equal symbols must stand for equal sizes."""
+    if not isinstance(feeds, Mapping):
+        raise BadInput("feeds", expected="a mapping of input names to numpy arrays", got=type(feeds).__name__)
     names = [spec.name for spec in inputs]
     if set(feeds) != set(names):
         raise BadInput("inputs", expected=", ".join(names), got=", ".join(map(str, feeds)) or "none")
     symbols: dict[str, int] = {}
     for spec in inputs:
         array = feeds[spec.name]
-        if array.dtype != np.dtype(spec.dtype):
-            raise BadInput(f"input {spec.name}", expected=spec.dtype, got=str(array.dtype))
+        if not isinstance(array, np.ndarray):
+            raise BadInput(f"input {spec.name}", expected="a numpy array", got=type(array).__name__)
+        _check_dtype(spec, array)
         if not _fits(spec.shape, array.shape, symbols):
             wanted = ", ".join(map(str, spec.shape))
             raise BadInput(f"input {spec.name}", expected=f"shape [{wanted}]", got=f"{list(array.shape)}")
+
+
+def _check_dtype(spec: TensorSpec, array: Array) -> None:
+    try:
+        fits = array.dtype == np.dtype(spec.dtype)
+    except TypeError:
+        raise BadInput(f"input {spec.name} has type {spec.dtype}, which numpy does not have") from None
+    if not fits:
+        swapped = not array.dtype.isnative and array.dtype.newbyteorder("=") == np.dtype(spec.dtype)
+        raise BadInput(
+            f"input {spec.name}",
+            f"the bytes are in foreign order: array.astype({spec.dtype!r})" if swapped else "",
+            expected=spec.dtype,
+            got=str(array.dtype),
+        )
 
 
 def _fits(wanted: tuple[int | str, ...], shape: tuple[int, ...], symbols: dict[str, int]) -> bool:
@@ -169,7 +215,3 @@ def _fits(wanted: tuple[int | str, ...], shape: tuple[int, ...], symbols: dict[s
         if wanted_size != size:
             return False
     return True
-
-
-def _types(feeds: Feeds) -> str:
-    return ", ".join(f"{name}: {type(array).__name__}" for name, array in feeds.items())

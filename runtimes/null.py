@@ -55,8 +55,7 @@ class _NullSession(Session):
             for spec in self.outputs
         }
 
-    def info(self) -> EngineInfo:
-        """Return the harness's own description."""
+    def _info(self) -> EngineInfo:
         return EngineInfo(
             backend="null",
             engine="null",

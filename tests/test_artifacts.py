@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.artifacts import file_sha256, load_artifact
 from edgecnn.errors import BadInput
@@ -18,8 +19,8 @@ from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, Accuracy, ModelSpec, Preprocess
 SPEC = ModelSpec(
     network="mobilenet_v1",
     variant="0.25_32",
-    inputs=(TensorSpec(name="image", dtype="float32", shape=("N", 1, 32, 32)),),
-    outputs=(TensorSpec(name="logits", dtype="float32", shape=("N", 10)),),
+    inputs=(TensorSpec(name="x", dtype="float32", shape=("N", 3)),),
+    outputs=(TensorSpec(name="y", dtype="float32", shape=("N", 3)),),
     preprocess=Preprocess(size=(32, 32), channels=1, fit="pad", mean=(0.286,), std=(0.353,)),
     labels=("shirt", "Größe", "鞋"),
     dataset="fashion-mnist",
@@ -49,12 +50,14 @@ def _write(
     *,
     ops: tuple[str, ...] = ("Relu",),
     weights: tuple[int, ...] = (TensorProto.FLOAT,),
+    shape: tuple[int | str | None, ...] = ("N", 3),
+    domain: str = "",
 ) -> Path:
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
     tensors = [onnx.TensorProto(name=f"w{i}", data_type=dtype, dims=[0]) for i, dtype in enumerate(weights)]
     graph = helper.make_graph([helper.make_node(op, ["x"], ["y"]) for op in ops], "g", [value], [result], tensors)
-    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid(domain, 18)])
     helper.set_model_props(model, metadata or {})
     path.write_bytes(model.SerializeToString())
     return path
@@ -83,6 +86,54 @@ def test_a_foreign_file_gets_inputs_and_outputs_from_its_graph(tmp_path: Path) -
     assert artifact.spec == ModelSpec(network="some net", inputs=(tensor,), outputs=(replace(tensor, name="y"),))
     assert artifact.lineage == ()
     assert artifact.sha256 is None
+
+
+def test_inputs_and_outputs_are_the_graphs_whatever_the_metadata_say(tmp_path: Path) -> None:
+    other = {"name": "image", "dtype": "uint8", "shape": ["N", 1, 32, 32]}
+    spec = load_artifact(_write(tmp_path / "m.onnx", {SPEC_KEY: _spec_with(inputs=[other], outputs=[other])})).spec
+    assert spec == SPEC
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "good"),
+    [
+        (("N", 3), 3, True),
+        (("N", 3), 0, True),
+        (("N", 3), 2, False),
+        (("N", 3), 4, False),
+        ((1, 3, 1, 1), 3, True),
+        (("N", 3, 2), 3, False),
+        (("N", "C"), 7, True),
+        (("N", None), 7, True),
+    ],
+)
+def test_there_are_as_many_labels_as_classes(
+    tmp_path: Path, shape: tuple[int | str | None, ...], names: int, good: bool
+) -> None:
+    labels = [f"class {index}" for index in range(names)]
+    path = _write(tmp_path / "m.onnx", {SPEC_KEY: _spec_with(labels=labels)}, shape=shape)
+    if good:
+        assert load_artifact(path).spec.labels == tuple(labels)
+    else:
+        with pytest.raises(BadInput, match=rf"{SPEC_KEY}.labels: expected \d names, got {names}"):
+            load_artifact(path)
+
+
+def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((512, 512), np.float32), "big"))
+    onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    assert path.stat().st_size < 1000
+    with pytest.raises(BadInput, match="weights lie in other files") as caught:
+        load_artifact(path)
+    assert "one file" in caught.value.hint
+    onnx.save(onnx.load(path), tmp_path / "whole.onnx")
+    assert load_artifact(tmp_path / "whole.onnx").size_bytes > 1 << 20
+
+
+def test_without_the_default_operator_set_there_is_no_opset(tmp_path: Path) -> None:
+    assert load_artifact(_write(tmp_path / "m.onnx", domain="com.microsoft")).opset is None
 
 
 def test_keys_of_a_newer_edgecnn_are_passed_over(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import edgecnn
 from edgecnn.data import open_dataset
 from edgecnn.errors import BadInput
+from edgecnn.specs import SPEC_KEY
 from edgecnn.testing.models import TINY, TINY_BATCH1
 
 pytest.importorskip("onnxruntime")
@@ -68,6 +70,19 @@ def test_a_file_of_another_origin_runs_but_does_not_classify(tmp_path: Path) -> 
     with edgecnn.load(tmp_path / "foreign.onnx") as classifier:
         assert classifier.run({"input": np.zeros((2, 1, 8, 8), np.float32)})["logits"].shape == (2, 3)
         with pytest.raises(BadInput, match="does not say how images become its input"):
+            classifier.classify(np.zeros((8, 8), np.uint8))
+
+
+def test_labels_that_only_a_run_shows_to_be_too_few_are_refused(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(TINY)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
+    (entry,) = (entry for entry in model.metadata_props if entry.key == SPEC_KEY)
+    entry.value = json.dumps({**json.loads(entry.value), "labels": ["square"]})
+    onnx.save(model, tmp_path / "open.onnx")
+    with edgecnn.load(tmp_path / "open.onnx") as classifier:
+        assert classifier.artifact.spec.outputs[0].shape == ("N", "classes")
+        with pytest.raises(BadInput, match="labels: expected 3 names, got 1"):
             classifier.classify(np.zeros((8, 8), np.uint8))
 
 

@@ -41,14 +41,14 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(
         name=value.name,
         dtype=_dtype(tensor.elem_type),
-        shape=tuple(_dim(dim, index) for index, dim in enumerate(tensor.shape.dim)),
+        shape=tuple(_dim(dim, f"{value.name}_{index}") for index, dim in enumerate(tensor.shape.dim)),
     )
 
 
-def _dim(dim: onnx.TensorShapeProto.Dimension, index: int) -> int | str:
+def _dim(dim: onnx.TensorShapeProto.Dimension, unnamed: str) -> int | str:
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         return int(dim.dim_value)
-    return dim.dim_param or f"unknown_{index}"
+    return dim.dim_param or unnamed
 
 
 def _dtype(number: int) -> str:
@@ -120,7 +120,7 @@ def test_outline_of_a_made_model(tmp_path: Path) -> None:
         producer="maker 1.2",
         metadata={"edgecnn.spec": '{"ü": 1}', "": "empty key"},
         inputs=(TensorSpec(name="x", dtype="float32", shape=("N", 3, 8, 8)),),
-        outputs=(TensorSpec(name="z", dtype="float32", shape=("N", "unknown_1")),),
+        outputs=(TensorSpec(name="z", dtype="float32", shape=("N", "z_1")),),
         op_types=frozenset({"Relu", "Neg"}),
         weight_dtypes=frozenset({"float32"}),
         external_data=False,
@@ -137,7 +137,7 @@ def test_weights_among_the_inputs_of_an_ir_3_file_are_no_inputs(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("dim", "seen"),
-    [(0, 0), (1 << 40, 1 << 40), ("height", "height"), (-1, "unknown_0"), (None, "unknown_0"), ("", "unknown_0")],
+    [(0, 0), (1 << 40, 1 << 40), ("height", "height"), (-1, "x_0"), (None, "x_0"), ("", "x_0")],
 )
 def test_dimensions(tmp_path: Path, dim: Dim, seen: int | str) -> None:
     assert read_header(_saved(tmp_path, _model(inputs={"x": [dim, 4]}))).inputs[0].shape == (seen, 4)

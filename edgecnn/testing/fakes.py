@@ -91,7 +91,7 @@ class FakeSession(Session):
     ) -> None:
         super().__init__(inputs, outputs)
         self._work = run
-        self._info = info or EngineInfo(backend="fake", engine="fake", engine_version="1")
+        self._described = info or EngineInfo(backend="fake", engine="fake", engine_version="1")
         self.feeds: list[Feeds] = []
 
     def _run(self, feeds: Feeds) -> dict[str, Array]:
@@ -105,9 +105,8 @@ class FakeSession(Session):
             for spec in self.outputs
         }
 
-    def info(self) -> EngineInfo:
-        """Return the description that the test gave."""
-        return self._info
+    def _info(self) -> EngineInfo:
+        return self._described
 
 
 def write_tree(folder: Path, files: Mapping[str, str]) -> Path:

@@ -14,4 +14,4 @@ TINY_BATCH1 = _HERE / "tiny.batch1.onnx"
 """The same with a fixed batch of one."""
 
 REFERENCE = _HERE / "tiny.npz"
-"""input, logits (ONNX reference implementation), int8_logits, int8_step (scale of the int8 output)."""
+"""input, logits and int8_logits (ONNX reference implementation), int8_step (scale of the last int8 activation)."""
