@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.cli.main import run as run_command
-
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -25,6 +23,8 @@ def ctrl_c_works() -> Iterator[None]:
 @pytest.fixture
 def run_edgecnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in an empty folder, in this process: `run_edgecnn("export", "lenet5")`."""
+
+    from edgecnn.cli.main import run as run_command
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)
