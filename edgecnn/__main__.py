@@ -1,5 +1,5 @@
 """`python -m edgecnn` is the command `edgecnn`."""
 
-from edgecnn.cli.main import main
+from edgecnn.cli.entry import main
 
 main()

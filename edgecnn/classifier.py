@@ -96,7 +96,7 @@ class Classifier:
         """Return the raw scores (logits), float32 [N, classes], of uint8 images.
 
         Raises:
-            BadInput: a file that does not say how to prepare images, or another number of images than it takes.
+            BadInput: a file that does not say how to prepare images.
         """
         spec = self.artifact.spec
         if spec.preprocess is None:
@@ -106,16 +106,12 @@ class Classifier:
         prepared = prepare(images, spec.preprocess)
         name = self.inputs[0].name
         fixed = self.inputs[0].shape[0]
-        if isinstance(fixed, str) or fixed == len(prepared):
+        if isinstance(fixed, str):
             return self._first_output({name: prepared})
-        if fixed != 1:
-            raise BadInput(
-                "images",
-                f"{self.artifact.path} was exported with --batch {fixed}",
-                expected=str(fixed),
-                got=str(len(images)),
-            )
-        return np.concatenate([self._first_output({name: row[None]}) for row in prepared])
+        parts = [prepared[start : start + fixed] for start in range(0, len(prepared), fixed)]
+        # A file of a fixed batch runs whole batches: the last image fills the last one up.
+        full = [np.concatenate([part, part[-1:].repeat(fixed - len(part), axis=0)]) for part in parts]
+        return np.concatenate([self._first_output({name: part}) for part in full])[: len(prepared)]
 
     def info(self) -> EngineInfo:
         """Return what really runs this model."""

@@ -30,12 +30,16 @@ _KEPT_SIGNATURES = 16
 _CLOSED = "this session is closed"
 
 
+# More than any machine of today has; engines fail in their own words on numbers that no integer of theirs holds.
+_MOST_THREADS = 1024
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOptions:
     """How a session is opened; what a backend does not know it refuses.
 
     Attributes:
-        threads: threads of one operator, at least 1; None takes what affinity and container quota allow.
+        threads: threads of one operator, 1 to 1024; None takes what affinity and container quota allow.
         spinning: worker threads wait actively between operators: lower latency, more power.
         arena: keep freed memory for the next run: faster, more memory.
         allow_fallback: let nodes run on another provider than the one asked for.
@@ -49,8 +53,8 @@ class OpenOptions:
     engine: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise BadInput("threads", expected="at least 1", got=str(self.threads))
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise BadInput("threads", expected=f"1 to {_MOST_THREADS}", got=str(self.threads))
 
 
 class Session(ABC):

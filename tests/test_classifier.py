@@ -49,6 +49,18 @@ def test_a_file_for_one_image_takes_a_batch_one_by_one() -> None:
         np.testing.assert_allclose(fixed.scores(list(images)), free.scores(list(images)), rtol=1e-5, atol=1e-6)
 
 
+def test_a_file_for_several_images_takes_any_number(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(TINY)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, tmp_path / "four.onnx")
+    images = list(np.random.default_rng(2).integers(0, 256, (6, 8, 8, 1), np.uint8))
+    with edgecnn.load(TINY) as free, edgecnn.load(tmp_path / "four.onnx") as fixed:
+        for count in (1, 4, 6):
+            np.testing.assert_allclose(fixed.scores(images[:count]), free.scores(images[:count]), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "images",
     [np.zeros((8, 8), np.float32), np.zeros((8, 8, 2), np.uint8), np.zeros((0, 8), np.uint8), [], "shoe.png", [None]],

@@ -62,6 +62,9 @@ STOLEN_INVALID = 0.25
 LOAD_AVERAGE_SUSPECT = 0.5
 """Load average per processor, where nothing better is known; a measurement just before this one leaves some behind."""
 
+SHORTEST_SECONDS = 0.2
+"""Sampling shorter than this sees one state of clock, caches and neighbours, however many runs fit in."""
+
 _LONG_SECONDS = 10.0
 
 
@@ -110,6 +113,17 @@ def fallback(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(code="fallback", severity="suspect", message=f"asked for {asked}: {elsewhere}", advice=advice)
 
 
+def no_work(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason if nothing was computed."""
+    if evidence.info is not None and evidence.info.backend == "null":
+        yield Reason(
+            code="no_work",
+            severity="invalid",
+            message="backend null computes nothing: the time is the harness's own",
+            advice="name a backend that computes: --backend cpu",
+        )
+
+
 def saturating(evidence: Evidence) -> Iterator[Reason]:
     """Yield a reason if int8 sums may saturate here, so that an accuracy measured elsewhere need not hold.
 
@@ -125,6 +139,18 @@ def saturating(evidence: Evidence) -> Iterator[Reason]:
             severity="suspect",
             message="this processor has no VNNI: int8 sums may saturate, and the accuracy may be below the one stated",
             advice="quantize with --reduce-range, and measure the accuracy on this machine",
+        )
+
+
+def too_short(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason if sampling was planned shorter than a machine's state lasts."""
+    seconds = evidence.plan.min_seconds
+    if seconds < SHORTEST_SECONDS:
+        yield Reason(
+            code="too_short",
+            severity="suspect",
+            message=f"sampling was planned for {duration_text(seconds * 1e9)} only",
+            advice="measure longer: --seconds 2",
         )
 
 
@@ -222,7 +248,9 @@ def load(evidence: Evidence) -> Iterator[Reason]:
 CHECKS: tuple[Callable[[Evidence], Iterator[Reason]], ...] = (
     emulated,
     fallback,
+    no_work,
     saturating,
+    too_short,
     too_few_samples,
     clock_too_coarse,
     throttled,

@@ -21,7 +21,9 @@ from edgecnn.units import bytes_text, duration_text, percent_text
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL]...")
 @backend_option
-@click.option("--batch", type=Numbers(), default="1", show_default=True, help="Images per run, a list measures each.")
+@click.option(
+    "--batch", type=Numbers(), help="Images per run; a list measures each.  [default: 1, or what the file has]"
+)
 @threads_option
 @click.option(
     "--seconds", type=float, default=2.0, show_default=True, help="Seconds of sampling per measurement, at least."
@@ -35,7 +37,7 @@ from edgecnn.units import bytes_text, duration_text, percent_text
 def bench(
     models: tuple[Path, ...],
     backend: str,
-    batch: tuple[int, ...],
+    batch: tuple[int, ...] | None,
     threads: int | None,
     seconds: float,
     runs: int,
@@ -54,17 +56,27 @@ def bench(
     """
     check_backend(backend)
     path = results_path(output)
-    plans = [make_plan(batch=size, seconds=seconds, min_runs=runs) for size in batch]
+    make_plan(seconds=seconds)  # said before anything is exported
     artifacts = [load_artifact(path) for path in models or find_models(MODELS)]
     options = OpenOptions(threads=threads, spinning=not no_spin)
-    jobs = [(artifact, plan) for artifact in artifacts for plan in plans]
+    jobs = [
+        (artifact, make_plan(batch=size, seconds=seconds, min_runs=runs))
+        for artifact in artifacts
+        for size in batch or (own_batch(artifact),)
+    ]
     records, errors = run_jobs(jobs, backend, options, path)
     if as_json:
         print_json(records)
     elif any(record.status == "ok" for record in records):
         show(records)
-        say(f"{len(records)} records appended to {path}")
+        say(f"{_count(len(records), 'record')} appended to {path}")
     raise_failures(records, errors)
+
+
+def own_batch(artifact: Artifact) -> int:
+    """Return the batch that a file was exported for, 1 where it takes any."""
+    shape = artifact.spec.inputs[0].shape if artifact.spec.inputs else ()
+    return shape[0] if shape and isinstance(shape[0], int) else 1
 
 
 def results_path(output: Path | None) -> Path:
@@ -213,7 +225,7 @@ def _input(shape: tuple[int, ...] | None) -> str:
 
 
 def _accuracy(record: Record, records: Sequence[Record]) -> str:
-    if record.subject.weights == "random":
+    if record.subject.weights == "random" or (record.runtime and record.runtime.backend == "null"):
         return "n/a"
     own = [one for one in record.subject.accuracy if one.metric == "top1" and one.precision == record.subject.precision]
     if not own:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.options import MODELS, json_option, output_option, pairs_option, with_pairs
+from edgecnn.cli.options import MODELS, data_option, json_option, output_option, pairs_option, with_pairs
 from edgecnn.cli.output import print_json, progress
+from edgecnn.data import Dataset, open_dataset
+from edgecnn.errors import BadInput
 from edgecnn.exporters.network import ExportOptions, export_network
 from edgecnn.specs import Artifact
 from edgecnn.units import bytes_text, percent_text
@@ -31,6 +33,7 @@ from edgecnn.zoo.network import Form
 @click.option("--batch", type=click.IntRange(1), help="Fix the number of images.  [default: any number]")
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set, 18 to 23.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
+@data_option
 @output_option("File to write.  [default: models/<name>.onnx]")
 @json_option
 def export(
@@ -44,6 +47,7 @@ def export(
     batch: int | None,
     opset: int,
     seed: int,
+    data: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -63,7 +67,11 @@ def export(
     }
     form, source = choose_form(network, weights, **with_pairs(asked, pairs))
     options = ExportOptions(weights=source, opset=opset, batch=batch, seed=seed)
-    artifact = run_export(form, output=output or MODELS / f"{form.title}.onnx", options=options)
+    evaluation = open_dataset(data) if data else None
+    target = output or MODELS / f"{form.title}.onnx"
+    if target.is_dir() or target.suffix != ".onnx":
+        raise BadInput("output", expected="a file name that ends in .onnx", got=str(target))
+    artifact = run_export(form, output=target, options=options, evaluation=evaluation)
     if as_json:
         print_json(artifact)
     else:
@@ -76,10 +84,10 @@ def export_bundled(network: str, folder: Path) -> Path:
     return run_export(form, output=folder / f"{form.title}.onnx", options=ExportOptions(weights=source)).path
 
 
-def run_export(form: Form, *, output: Path, options: ExportOptions) -> Artifact:
+def run_export(form: Form, *, output: Path, options: ExportOptions, evaluation: Dataset | None = None) -> Artifact:
     """Write one form with its steps shown on standard error."""
     with progress(f"exporting {form.title}") as advance:
-        return export_network(form, output, options, on_step=lambda step: advance(0, 0, step))
+        return export_network(form, output, options, evaluation=evaluation, on_step=lambda step: advance(0, 0, step))
 
 
 def describe(artifact: Artifact) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
+from types import FrameType
 
 import click
 
@@ -89,7 +91,19 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
 
 def main() -> None:
     """Run the command line of this process and end it with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, _end)
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        # Not sys.exit: where a package ran code of its own while Ctrl-C came, Python would end with the signal instead.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Unwind on SIGTERM, so that temporary files are removed; 143 is 128 + SIGTERM, as shells have it."""
+    sys.exit(128 + number)
 
 
 def run(arguments: list[str]) -> int:

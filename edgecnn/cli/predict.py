@@ -8,6 +8,7 @@ import click
 
 from edgecnn.cli.options import backend_option, json_option, threads_option
 from edgecnn.cli.output import print_json, print_table
+from edgecnn.errors import BadInput
 from edgecnn.images import read_image
 
 
@@ -26,6 +27,9 @@ def predict(model: Path, images: tuple[Path, ...], top: int, backend: str, threa
       edgecnn predict models/mobilenet_v1_0.25_32.int8.onnx shoe.png
     """
     import edgecnn  # noqa: PLC0415
+
+    if backend == "null":
+        raise BadInput("backend", "--backend cpu", expected="one that computes", got="null, which answers with zeros")
 
     options = edgecnn.OpenOptions(threads=threads)
     with edgecnn.load(model, backend=backend, options=options) as classifier:

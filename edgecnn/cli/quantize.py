@@ -24,7 +24,7 @@ from edgecnn.units import bytes_text, percent_text
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 100),
-    help="Percentage points of top-1 that int8 may lose; a worse result is an error and leaves no file.",
+    help="Percentage points of top-1 that int8 may lose; a worse result is an error and writes no file.",
 )
 @click.option(
     "--reduce-range",

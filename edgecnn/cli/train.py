@@ -54,18 +54,25 @@ def train(
         recipe={"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed},
     )
     folder = output or Path("runs") / plan.form.title
-    say(f"training {plan.form.title} on {plan.recipe.data}, {plan.recipe.epochs} epochs; Ctrl-C and --resume are safe")
-    with progress(f"training {plan.form.title}") as advance:
-        trained = run_training(
-            plan,
-            folder,
-            resume=resume,
-            on_progress=lambda p: advance(
-                (p.epoch - 1) * p.steps + p.step,
-                p.epochs * p.steps,
-                f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}  top-1 {100 * p.top1:.2f}%",
-            ),
-        )
+    say(
+        f"training {plan.form.title} on {plan.recipe.data}, {plan.recipe.epochs} epochs; Ctrl-C keeps the epochs that are done"
+    )
+    try:
+        with progress(f"training {plan.form.title}") as advance:
+            trained = run_training(
+                plan,
+                folder,
+                resume=resume,
+                on_progress=lambda p: advance(
+                    (p.epoch - 1) * p.steps + p.step,
+                    p.epochs * p.steps,
+                    f"epoch {p.epoch}/{p.epochs}  loss {p.loss:.4f}  top-1 {100 * p.top1:.2f}%",
+                ),
+            )
+    except KeyboardInterrupt:
+        if (folder / "checkpoint.pt").is_file():
+            say(f"the last whole epoch is in {folder}/checkpoint.pt: the same command with --resume goes on from there")
+        raise
     accuracy = percent_text(trained.accuracy.value)
     click.echo(f"{trained.weights}: top-1 {accuracy}% of {trained.accuracy.images:,} test images")
     click.echo(f"edgecnn export {network} --weights {trained.weights}")

@@ -231,8 +231,10 @@ def _read_pickle(path: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+    except OSError as error:
+        raise BadInput(
+            f"{path} is cut short or cannot be read: {error.strerror}", "download or save it again"
+        ) from None
     except Exception as error:
         if any(phrase in str(error) for phrase in _REFUSALS) or _is_other_pickle(path):
             raise BadInput(

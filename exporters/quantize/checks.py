@@ -94,7 +94,8 @@ def check_bound(config: QuantizeConfig, reason: str) -> None:
     """Raise Contradiction if accuracy is to be held and cannot be measured, for that reason."""
     if reason and config.max_drop is not None:
         raise Contradiction(
-            f"accuracy cannot be held within {config.max_drop:g} points: {reason}", "leave --max-drop away"
+            f"accuracy cannot be held within {config.max_drop:g} points: {reason}",
+            "give --data with labelled images, or leave --max-drop away",
         )
 
 
@@ -107,5 +108,5 @@ def hold_bound(fp32: Accuracy, int8: Accuracy, max_drop: float | None) -> None:
     raise AccuracyError(
         f"top-1 on {fp32.images} images fell by {drop:.2f} points, from {fp32.value:.2%} (fp32) to {int8.value:.2%} "
         f"(int8), allowed {max_drop:g}",
-        "try another --method, or more --calibration-images",
+        "accept more with --max-drop, or calibrate on images nearer to the real ones with --calibration",
     )

@@ -57,7 +57,7 @@ class QuantizeResult:
         """Top-1 accuracy that was lost, percentage points; negative for a gain; None where it was not measured."""
         if self.fp32 is None or self.int8 is None:
             return None
-        return 100 * (self.fp32.value - self.int8.value)
+        return round(100 * (self.fp32.value - self.int8.value), 6)
 
 
 def quantize(

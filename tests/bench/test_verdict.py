@@ -262,6 +262,12 @@ def test_heavy_foreign_load_is_invalid(activity: dict[str, float], verdict: str)
     assert judge(replace(_evidence(), activity=replace(QUIET, **activity))).verdict == verdict
 
 
+def test_a_short_plan_and_no_work_are_said() -> None:
+    assert _only(replace(_evidence(), plan=make_plan(seconds=0.05))).code == "too_short"
+    reason = _only(replace(_evidence(), info=replace(CPU, backend="null")))
+    assert (reason.code, reason.severity) == ("no_work", "invalid")
+
+
 def test_int8_without_vnni_is_suspect() -> None:
     old = Device(cores=4, cores_usable=4, arch="x86_64", features=("avx2", "fma"))
     evidence = replace(_evidence(), device=old, precision="int8")

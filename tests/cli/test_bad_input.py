@@ -142,6 +142,31 @@ def test_a_pickle_that_is_no_state_dict(run_edgecnn: Run, tmp_path: Path) -> Non
     assert leftovers(tmp_path) == ["weights.pth"]
 
 
+@pytest.mark.parametrize("size", [100, 10_000, 200_000])
+def test_cut_weights(run_edgecnn: Run, tmp_path: Path, size: int) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({f"layer{i}.weight": torch.zeros(100, 100) for i in range(9)}, tmp_path / "whole.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:size])
+    check(run_edgecnn("export", "lenet5", "--weights", "cut.pth"), 2, "cut.pth", "again")
+
+
+def test_impossible_threads_and_backends(run_edgecnn: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 255\n1234")
+    check(run_edgecnn("predict", str(TINY), "a.pgm", "--threads", "99999999999"), 2, "threads", "1 to 1024")
+    check(run_edgecnn("predict", str(TINY), "a.pgm", "--backend", "null"), 2, "null", "--backend cpu")
+
+
+def test_sigterm_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    command = [sys.executable, "-m", "edgecnn", "export", "resnet152", "--weights", "random"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(2.0)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert leftovers(tmp_path) == []
+
+
 def test_weights_of_another_network(run_edgecnn: Run, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.save({f"layer{i}.weight": torch.zeros(3) for i in range(5)}, tmp_path / "weights.pth")
