@@ -57,9 +57,9 @@ class EdgecnnError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what another library says, the kind of the error where it says nothing."""
+    """Return the first line of what another library says, at most 300 characters; where it says nothing, the error's kind."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:300] if lines else type(error).__name__
 
 
 def _restore(cls: type[EdgecnnError], args: tuple[Any, ...]) -> EdgecnnError:

@@ -24,6 +24,11 @@ LINEAGE_KEY = "edgecnn.lineage"
 """Key of the ONNX metadata entry that holds the lineage as JSON."""
 
 
+def joined_title(network: str, variant: str) -> str:
+    """Return network and variant in one word, "mobilenet_v1_0.25_32"; the network alone in the paper's form."""
+    return f"{network}_{variant}" if variant else network
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
     """One input or output of a model.
@@ -143,7 +148,7 @@ class ModelSpec:
     @property
     def title(self) -> str:
         """Network and variant in one word, "mobilenet_v1_0.25_32"; it is also the stem of the file."""
-        return f"{self.network}_{self.variant}" if self.variant else self.network
+        return joined_title(self.network, self.variant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,7 +142,7 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
     except Exception as error:
         if _was_interrupted(error):
             raise KeyboardInterrupt from None
-        raise ExportError(f"torch cannot export {form.title}: {first_line(error)[:300]}") from error
+        raise ExportError(f"torch cannot export {form.title}: {first_line(error)}") from error
     assert program is not None
     model: ir.Model = program.model
     if model.opset_imports.get("") != options.opset:

@@ -11,13 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.errors import (
-    BadInput,
-    InferenceError,
-    MissingDependency,
-    ProviderFallback,
-    RuntimeUnavailable,
-)
+from edgecnn.errors import BadInput, InferenceError, MissingDependency, ProviderFallback, RuntimeUnavailable, first_line
 from edgecnn.onnxheader import unnamed_dimension
 from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session
 from edgecnn.runtimes.ortentries import check_entry
@@ -107,7 +101,7 @@ class _CpuSession(Session):
         try:
             values = self._session.run(self._output_names, feeds)
         except Exception as error:
-            raise InferenceError(f"onnxruntime failed: {_first_line(error)}") from error
+            raise InferenceError(f"onnxruntime failed: {first_line(error)}") from error
         return dict(zip(self._output_names, values, strict=True))
 
     def _learn(self, array: Array, answer: dict[str, Array]) -> None:
@@ -191,7 +185,7 @@ def _import_engine() -> Any:
         getattr(onnxruntime, "InferenceSession")  # noqa: B009 (half-removed installations import as an empty package)
     except Exception as error:
         raise RuntimeUnavailable(
-            f"onnxruntime is installed but cannot be used: {type(error).__name__}: {_first_line(error)}",
+            f"onnxruntime is installed but cannot be used: {type(error).__name__}: {first_line(error)}",
             "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'edgecnn[cpu]'",
         ) from error
     return onnxruntime
@@ -223,7 +217,7 @@ def _create(engine: Any, artifact: Artifact, chosen: Any) -> Any:
                 f"more than onnxruntime {engine.__version__} reads",
                 "export it again with --opset 18, or install a newer onnxruntime",
             ) from error
-        raise BadInput(f"onnxruntime cannot load {artifact.path}: {_first_line(error)}", "export it again") from error
+        raise BadInput(f"onnxruntime cannot load {artifact.path}: {first_line(error)}", "export it again") from error
 
 
 def _is_newer(artifact: Artifact, text: str) -> bool:
@@ -265,8 +259,3 @@ def _predict(source: TensorSpec, targets: tuple[TensorSpec, ...], shape: tuple[i
     """Return the outputs' shapes as the graph declares them for an input's shape; -1 where it does not say."""
     sizes = dict(zip(source.shape, shape, strict=True))
     return [tuple(sizes.get(d, -1) if isinstance(d, str) else d for d in target.shape) for target in targets]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -45,15 +45,9 @@ class _NullSession(Session):
         self._delay_us = delay_us
 
     def _run(self, feeds: Feeds) -> dict[str, Array]:
-        sizes = {}
-        for spec in self.inputs:
-            sizes.update({d: n for d, n in zip(spec.shape, feeds[spec.name].shape, strict=True) if isinstance(d, str)})
         if self._delay_us:
             time.sleep(self._delay_us / 1e6)
-        return {
-            spec.name: np.zeros([sizes.get(d, 1) if isinstance(d, str) else d for d in spec.shape], spec.dtype)
-            for spec in self.outputs
-        }
+        return zeros_for(self, feeds)
 
     def _info(self) -> EngineInfo:
         return EngineInfo(
@@ -65,3 +59,14 @@ class _NullSession(Session):
             threads=self._threads,
             options={"delay_us": self._delay_us},
         )
+
+
+def zeros_for(session: Session, feeds: Feeds) -> dict[str, Array]:
+    """Return zeros of the shapes that a session's outputs have for these inputs; sizes that do not follow are 1."""
+    sizes: dict[str, int] = {}
+    for spec in session.inputs:
+        sizes.update({d: n for d, n in zip(spec.shape, feeds[spec.name].shape, strict=True) if isinstance(d, str)})
+    return {
+        spec.name: np.zeros([sizes.get(d, 1) if isinstance(d, str) else d for d in spec.shape], spec.dtype)
+        for spec in session.outputs
+    }

@@ -14,7 +14,7 @@ from edgecnn.cli.output import print_json, print_table, progress, say
 from edgecnn.errors import BadInput, EdgecnnError, MeasurementError, ResultsError, UnknownName
 from edgecnn.results import Plan, Record, append
 from edgecnn.runtimes import OpenOptions, backend_states, get_runtime
-from edgecnn.specs import Artifact
+from edgecnn.specs import Artifact, joined_title
 from edgecnn.units import bytes_text, duration_text, percent_text
 
 
@@ -57,7 +57,7 @@ def bench(
     check_backend(backend)
     path = results_path(output)
     make_plan(seconds=seconds)  # said before anything is exported
-    artifacts = [load_artifact(path) for path in models or find_models(MODELS)]
+    artifacts = [load_artifact(model) for model in models or find_models(MODELS)]
     options = OpenOptions(threads=threads, spinning=not no_spin)
     jobs = [
         (artifact, make_plan(batch=size, seconds=seconds, min_runs=runs))
@@ -69,7 +69,8 @@ def bench(
         print_json(records)
     elif any(record.status == "ok" for record in records):
         show(records)
-        say(f"{_count(len(records), 'record')} appended to {path}")
+        written = len(records) - sum(isinstance(error, ResultsError) for error in errors)
+        say(f"{_count(written, 'record')} appended to {path}")
     raise_failures(records, errors)
 
 
@@ -189,7 +190,7 @@ def raise_failures(records: Sequence[Record], errors: Sequence[EdgecnnError]) ->
 def _name(record: Record, records: Sequence[Record]) -> str:
     """Return network and variant; the file as well where two files are the same in both and in precision."""
     subject = record.subject
-    title = f"{subject.network}_{subject.variant}" if subject.variant else subject.network
+    title = joined_title(subject.network, subject.variant)
     alike = {
         other.subject.file
         for other in records

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
-import numpy as np
-
 from edgecnn.runtimes.base import Array, Feeds, Session
+from edgecnn.runtimes.null import zeros_for
 from edgecnn.specs import EngineInfo, TensorSpec
 
 
@@ -97,13 +96,7 @@ class FakeSession(Session):
     def _run(self, feeds: Feeds) -> dict[str, Array]:
         self.feeds.append(feeds)
         self._work()
-        sizes: dict[str, int] = {}
-        for spec in self.inputs:
-            sizes.update({d: n for d, n in zip(spec.shape, feeds[spec.name].shape, strict=True) if isinstance(d, str)})
-        return {
-            spec.name: np.zeros([sizes.get(d, 1) if isinstance(d, str) else d for d in spec.shape], spec.dtype)
-            for spec in self.outputs
-        }
+        return zeros_for(self, feeds)
 
     def _info(self) -> EngineInfo:
         return self._described

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgecnn.errors import BadInput, UnsupportedOp
+from edgecnn.errors import BadInput, UnsupportedOp, first_line
 from edgecnn.zoo.network import Form, Totals
 from edgecnn.zoo.registry import build
 
@@ -81,9 +81,9 @@ def layer_table(model: nn.Module, input_shape: Sequence[int]) -> tuple[Layer, ..
         with _inference(model), _watched(model, recorder), torch.no_grad(), recorder:
             torch.func.functional_call(model, {**weights, **buffers}, (image,))
     except NotImplementedError as error:
-        raise UnsupportedOp(f"an operation has no shape without data: {_first_line(error)}") from error
+        raise UnsupportedOp(f"an operation has no shape without data: {first_line(error)}") from error
     except RuntimeError as error:
-        raise BadInput(f"the network cannot run on an input of {tuple(input_shape)}: {_first_line(error)}") from error
+        raise BadInput(f"the network cannot run on an input of {tuple(input_shape)}: {first_line(error)}") from error
     return tuple(recorder.layers)
 
 
@@ -292,7 +292,3 @@ def _enter(running: list[tuple[str, bool]], entry: tuple[str, bool], module: nn.
 
 def _leave(running: list[tuple[str, bool]], module: nn.Module, args: Any, out: Any) -> None:
     running.pop()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgecnn.specs import Preprocess, Scalar
+from edgecnn.specs import Preprocess, Scalar, joined_title
 from edgecnn.zoo.options import Option
 
 # ITU-R BT.601: the weights by which red, green and blue make luma.
@@ -59,7 +59,7 @@ class Form:
     @property
     def title(self) -> str:
         """Network and variant in one word, "mobilenet_v1_0.25_32"; it is also the stem of the file."""
-        return f"{self.network}_{self.variant}" if self.variant else self.network
+        return joined_title(self.network, self.variant)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

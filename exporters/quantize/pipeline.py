@@ -14,7 +14,7 @@ import onnx_ir as ir
 import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
-from edgecnn.errors import BadInput, Contradiction, QuantizeError
+from edgecnn.errors import BadInput, Contradiction, QuantizeError, first_line
 from edgecnn.exporters.accuracy import input_batches, measure_accuracy, require_preprocess
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.passes import run_passes
@@ -154,8 +154,7 @@ def _read_graph(path: Path) -> ir.Model:
     try:
         return ir.load(path)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise BadInput(f"{path} is not a readable ONNX graph: {reason}", "export it again") from error
+        raise BadInput(f"{path} is not a readable ONNX graph: {first_line(error)}", "export it again") from error
 
 
 def _write(model: ir.Model, path: Path, spec: ModelSpec, lineage: tuple[Step, ...]) -> None:
