@@ -1,7 +1,7 @@
 """uint8 image -> model input, with numpy alone: colour, resize, crop or pad, normalise.
 
 `frame` does the geometry and stays in uint8, `normalise` does the arithmetic; `prepare` does both for a batch. The
-resize equals Pillow's antialiased bilinear bit for bit (held by a test), so that a file gives the same answer on a board
+resize equals Pillow's antialiased one bit for bit (held by a test), so that a file gives the same answer on a board
 without Pillow as it gave in the evaluation.
 """
 

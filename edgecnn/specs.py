@@ -13,7 +13,7 @@ from typing import Literal
 from edgecnn.errors import BadInput
 
 Fit = Literal["crop", "pad", "stretch"]
-Interpolation = Literal["bilinear", "nearest"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "mixed"]
 Scalar = str | int | float | bool | None
 
@@ -54,7 +54,7 @@ class Preprocess:
         fit: "crop" scales the shorter side to size / crop_fraction and cuts the centre out, "pad" scales the longer side to
             size * crop_fraction and centres it on black, "stretch" scales both sides to size.
         crop_fraction: above 0 and at most 1; 0.875 is 224 out of 256 for "crop" and 28 inside 32 for "pad".
-        interpolation: "bilinear" (with antialiasing, as Pillow) or "nearest".
+        interpolation: "bilinear" or "bicubic" (with antialiasing, as Pillow), or "nearest".
         mean: per channel, on the 0..1 scale; subtracted.
         std: per channel, on the 0..1 scale; divided by.
         layout: "NCHW" float32, or "NHWC" uint8 when `in_graph`.

@@ -45,16 +45,23 @@ side = st.integers(1, 150)
 
 
 @settings(deadline=None, max_examples=150)
-@given(old=st.tuples(side, side), new=st.tuples(side, side), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99))
-def test_bilinear_equals_pillow_bit_for_bit(
-    old: tuple[int, int], new: tuple[int, int], channels: int, seed: int
+@given(
+    old=st.tuples(side, side),
+    new=st.tuples(side, side),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 99),
+    method=st.sampled_from(["bilinear", "bicubic"]),
+)
+def test_filters_equal_pillow_bit_for_bit(
+    old: tuple[int, int], new: tuple[int, int], channels: int, seed: int, method: str
 ) -> None:
     """Columns, then rows; Pillow 13 may take rows first where they shrink far more than columns, others never do."""
     image = _noise(*old, channels, seed)
     if seed % 2:
         image = (image & 1) * np.uint8(255)
-    ours = resample(image, Cut(new[0], 0, new[0]), Cut(new[1], 0, new[1]))
-    assert np.array_equal(ours, _pillow(_pillow(image, old[0], new[1]), *new))
+    ours = resample(image, Cut(new[0], 0, new[0]), Cut(new[1], 0, new[1]), method)
+    theirs = Image.Resampling[method.upper()]
+    assert np.array_equal(ours, _pillow(_pillow(image, old[0], new[1], theirs), *new, theirs))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +94,7 @@ def test_any_sizes_equal_pillow_in_one_call_to_one_level(old: tuple[int, int], n
     old=st.tuples(side, side),
     new=st.tuples(side, side),
     part=st.tuples(*[st.floats(0, 1)] * 4),
-    method=st.sampled_from(["bilinear", "nearest"]),
+    method=st.sampled_from(["bilinear", "bicubic", "nearest"]),
 )
 def test_a_part_is_that_part_of_the_whole(
     old: tuple[int, int], new: tuple[int, int], part: tuple[float, ...], method: str
