@@ -28,6 +28,16 @@ def percent_text(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f}"
 
 
+def count_text(value: int | None) -> str:
+    """Return a whole number, "25,557,032"; "-" for None."""
+    return "-" if value is None else f"{value:,}"
+
+
+def millions_text(value: int | None) -> str:
+    """Return a whole number in millions with one decimal, "4,089.2"; "-" for None."""
+    return "-" if value is None else f"{value / 1e6:,.1f}"
+
+
 def _three(value: float) -> str:
     if value >= 99.95:
         return f"{value:.0f}"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import edgecnn
 from edgecnn.data import Dataset, open_dataset
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.network import ExportOptions, export_network
-from edgecnn.specs import Accuracy, Preprocess
+from edgecnn.specs import Accuracy, Preprocess, Scalar
 from edgecnn.zoo.catalog import preprocess_of
 from edgecnn.zoo.network import Form, Network
 from edgecnn.zoo.recipes import Epoch, Recipe, read_recipe, write_training_log
@@ -66,8 +68,8 @@ def plan_training(
         network: name or alias.
         data: name or folder of the labelled set; None takes the recipe's.
         recipe: fields of the recipe to change; None values change nothing.
-        options: of the network, and "input_size" in pixels; None values change nothing, and what is not given is as the
-            bundled form, or else the paper's, has it.
+        options: of the network, those for training only among them, and "input_size" in pixels; None values change
+            nothing, and what is not given is as the bundled form, or else the paper's, has it.
 
     Raises:
         UnknownName: no such network, option or data set.
@@ -78,7 +80,9 @@ def plan_training(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     if decided := sorted({"channels", "classes"} & given.keys()):
         raise Contradiction(f"{' and '.join(decided)} were given", "leave them out: the images decide them")
+    in_training = {name: given.pop(name) for name in entry.training_options if name in given}
     chosen = _recipe(entry).changed(data=data, **(recipe or {}))
+    chosen = replace(chosen, training_options={**chosen.training_options, **_numbers(in_training)})
     dataset = open_dataset(chosen.data)
     base = bundled_form(entry)
     usual = {"input_size": base.input_size, **base.options} if base else {}
@@ -110,7 +114,7 @@ def run_training(
     split = dataset.split("train")
     dataset.split("test")  # one that is missing shows before the work, not after it
     torch.manual_seed(plan.recipe.seed)
-    model = build(plan.form)
+    model = build(plan.form, training=plan.recipe.training_options)
     curve = train(
         model,
         plan.recipe,
@@ -123,7 +127,7 @@ def run_training(
     )
     weights = folder / f"{plan.form.title}.safetensors"
     origin = Origin(form=plan.form, dataset=dataset.name, labels=dataset.labels, preprocess=plan.preprocess)
-    save_weights(model, weights, origin=origin)
+    save_weights(_for_inference(model, plan.form), weights, origin=origin)
     exported = folder / f"{plan.form.title}.onnx"
     (accuracy,) = export_network(
         plan.form, exported, ExportOptions(weights=str(weights)), evaluation=dataset
@@ -146,8 +150,34 @@ def run_training(
     return Trained(weights=weights, accuracy=accuracy, curve=tuple(curve))
 
 
+def _for_inference(model: nn.Module, form: Form) -> nn.Module:
+    """Return the network without what it has for training only, auxiliary heads for example."""
+    plain = build(form)
+    trained = model.state_dict()
+    plain.load_state_dict({key: trained[key] for key in plain.state_dict()})
+    return plain
+
+
 def _recipe(entry: Network) -> Recipe:
     return read_recipe(entry.bundled.path.with_suffix(".toml")) if entry.bundled else Recipe()
+
+
+def _numbers(options: Mapping[str, object]) -> dict[str, Scalar]:
+    """Return options for training only as numbers or truth values; text from a command line is read as JSON.
+
+    Raises:
+        BadInput: neither a number nor true or false.
+    """
+    values: dict[str, Scalar] = {}
+    for name, value in options.items():
+        try:
+            read = json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError:
+            read = None
+        if not isinstance(read, (bool, int, float)):
+            raise BadInput(name, expected="a number, true or false", got=str(value))
+        values[name] = read
+    return values
 
 
 def _channels(dataset: Dataset) -> int:

@@ -15,15 +15,18 @@ from edgecnn.specs import Artifact
 from edgecnn.units import bytes_text, percent_text
 from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.network import Form
+from edgecnn.zoo.published import fetch_published
+
+_MEGABYTE = 1_000_000
 
 
 @click.command()
 @click.argument("network")
 @click.option(
     "--weights",
-    metavar="bundled|random|FILE",
-    help="bundled: trained and shipped; random: the paper's form; FILE: .safetensors, or .pth with a state dict.  "
-    "[default: bundled]",
+    metavar="bundled|imagenet|random|FILE",
+    help="bundled: trained and shipped; imagenet: the publisher's file, downloaded once; random: the paper's form; "
+    "FILE: .safetensors, or .pth with a state dict of this package, torchvision or timm.  [default: bundled]",
 )
 @click.option("--width", type=float, help="Width multiplier (alpha) of the families that have one.")
 @click.option("--input-size", type=click.IntRange(1), help="Height and width of the input, pixels.")
@@ -57,6 +60,7 @@ def export(
     Example:
       edgecnn export mobilenet
       edgecnn export mobilenet --weights random --width 0.5 --input-size 160
+      edgecnn export resnet50 --weights imagenet
       edgecnn export resnet50 --weights random -O stride_in=1x1
     """
     asked = {
@@ -66,6 +70,8 @@ def export(
         "channels": None if channels is None else int(channels),
     }
     form, source = choose_form(network, weights, **with_pairs(asked, pairs))
+    if source == "imagenet":
+        run_fetch(form)
     options = ExportOptions(weights=source, opset=opset, batch=batch, seed=seed)
     evaluation = open_dataset(data) if data else None
     target = output or MODELS / f"{form.title}.onnx"
@@ -76,6 +82,14 @@ def export(
         print_json(artifact)
     else:
         click.echo(describe(artifact))
+
+
+def run_fetch(form: Form) -> Path:
+    """Bring the publisher's weights of a form here, with a bar on standard error, and return the file."""
+    with progress(f"weights of {form.title}") as advance:
+        return fetch_published(
+            form, on_progress=lambda done, total: advance(done // _MEGABYTE, total // _MEGABYTE, "MB")
+        )
 
 
 def export_bundled(network: str, folder: Path) -> Path:

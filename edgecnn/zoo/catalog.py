@@ -8,6 +8,7 @@ a form stands for it. Unknown keys are errors.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -19,7 +20,7 @@ from edgecnn.jsonform import from_json
 from edgecnn.specs import Fit, Interpolation, Preprocess, Scalar
 from edgecnn.toml import read_toml
 from edgecnn.zoo.forms import form_of
-from edgecnn.zoo.network import Bundled, Network, Paper, Published
+from edgecnn.zoo.network import Bundled, Checkpoint, Network, Paper, Published
 from edgecnn.zoo.options import Option
 
 FAMILIES = Path(__file__).with_name("families")
@@ -68,6 +69,9 @@ class _Entry:
     min_input: int = 1
     input_sizes: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
+    small: str = ""
+    training_options: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,7 @@ def read_networks(
     datasets = _read_datasets(families)
     files = (path for path in sorted(families.glob("*.toml")) if path.name != _DATASETS)
     networks = {network.name: network for path in files for network in _read_family(path, datasets)}
+    _check_small(networks, families)
     for name, rows in _read_published(published, networks).items():
         networks[name] = replace(networks[name], published=rows)
     for name, bundled in _read_bundled(weights, networks, datasets).items():
@@ -129,7 +134,38 @@ def _read_family(path: Path, datasets: Mapping[str, _Dataset]) -> Iterator[Netwo
             min_input=entry.min_input,
             input_sizes=entry.input_sizes,
             aliases=entry.aliases,
+            small=entry.small,
+            training_options=entry.training_options,
+            checkpoints=tuple(_checked(rule, name, entry.options, path) for rule in entry.checkpoints),
         )
+
+
+def _checked(rule: Checkpoint, network: str, options: tuple[str, ...], path: Path) -> Checkpoint:
+    where = f"{path}: checkpoint {rule.source!r} of {network}"
+    if strange := rule.options.keys() - set(options):
+        raise BadInput(where, expected=f"options of {', '.join(options)}", got=", ".join(sorted(strange)))
+    for pattern in (*rule.drop, *(pattern for pattern, _ in rule.rename)):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise BadInput(where, expected="a regular expression", got=f"{pattern!r}: {error}") from None
+    for pattern, replacement in rule.rename:
+        _check_replacement(pattern, replacement, where)
+    return rule
+
+
+def _check_replacement(pattern: str, replacement: str, where: str) -> None:
+    # A replacement is parsed when something matches: the end of a text, as an alternative, always does.
+    try:
+        re.sub(rf"{pattern}|\Z", replacement, "")
+    except (re.error, IndexError) as error:
+        raise BadInput(where, expected="a replacement for its pattern", got=f"{replacement!r}: {error}") from None
+
+
+def _check_small(networks: Mapping[str, Network], families: Path) -> None:
+    for network in networks.values():
+        if network.small and network.small not in networks:
+            raise BadInput(f"{families}: small of {network.name}", expected="one of the catalogue", got=network.small)
 
 
 def _option(name: str, family: _Family, path: Path) -> Option:

@@ -11,10 +11,9 @@ statistics are not.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +22,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgecnn.errors import BadInput, UnsupportedOp, first_line
+from edgecnn.zoo.meta import build_on_meta
 from edgecnn.zoo.network import Form, Totals
-from edgecnn.zoo.registry import build
+from edgecnn.zoo.operations import Operation, operation_of
+
+IMAGE = -1
+"""What a layer that reads the network's input has among its inputs."""
 
 _FLOAT32_BYTES = 4
+
+# Modules whose operations are one layer, because an exported graph has one node for them.
+_WHOLE = {"LocalResponseNorm": "local response norm"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,7 @@ class Layer:
         macs: multiply-adds.
         activation_bytes: float32 output; 0 where it needs no memory of its own, because it replaces its input (in
             place) or is a batch norm that is folded into the convolution before it.
+        inputs: indices of the layers that it reads, in ascending order; `IMAGE` is the network's input.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Layer:
     params: int = 0
     macs: int = 0
     activation_bytes: int = 0
+    inputs: tuple[int, ...] = ()
 
 
 def layer_table(model: nn.Module, input_shape: Sequence[int]) -> tuple[Layer, ...]:
@@ -74,9 +82,9 @@ def layer_table(model: nn.Module, input_shape: Sequence[int]) -> tuple[Layer, ..
         raise BadInput("input shape", expected="(channels, height, width)", got=str(tuple(input_shape)))
     weights = _on_meta(model.named_parameters())
     buffers = _on_meta(model.named_buffers())
-    recorder = _Recorder(weights.values())
     dtype = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty((1, *input_shape), dtype=dtype, device="meta")
+    recorder = _Recorder(weights.values(), image)
     try:
         with _inference(model), _watched(model, recorder), torch.no_grad(), recorder:
             torch.func.functional_call(model, {**weights, **buffers}, (image,))
@@ -93,9 +101,7 @@ def layers_of(form: Form) -> tuple[Layer, ...]:
     Raises:
         UsageError: the form cannot be built, or its input is too small for it.
     """
-    with torch.device("meta"):
-        model = build(form)
-    return layer_table(model, form.input_shape)
+    return layer_table(build_on_meta(form), form.input_shape)
 
 
 def totals(layers: Sequence[Layer]) -> Totals:
@@ -107,21 +113,33 @@ def totals(layers: Sequence[Layer]) -> Totals:
     )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """A module that is running: its path, whether it has no children, and what its operations are together."""
+
+    path: str
+    is_leaf: bool
+    whole: str = ""
+    layer: int | None = None
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation that computes something, under the name of the module that runs it.
 
     Args:
         weights: the trained tensors.
+        image: the network's input.
     """
 
-    def __init__(self, weights: Iterable[Tensor]) -> None:
+    def __init__(self, weights: Iterable[Tensor], image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
-        self.running: list[tuple[str, bool]] = []
+        self.running: list[_Call] = []
         # A linear layer reads a view of its weight: which weight a tensor stands for, by identity.
         self._weight = {id(weight): id(weight) for weight in weights}
         self._counted: set[int] = set()
         self._kind: dict[int, str] = {}
+        self._made_by: dict[int, tuple[int, ...]] = {id(image): (IMAGE,)}
         # Keeps every tensor alive, so that no identity is used twice.
         self._alive: list[Any] = []
 
@@ -131,39 +149,64 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operation on meta tensors and note it."""
         out = func(*args, **(kwargs or {}))
         self._alive.append((args, kwargs, out))
-        result = out[0] if isinstance(out, (tuple, list)) else out
+        made = tuple(_tensors(out if isinstance(out, (tuple, list)) else (out,)))
         read = tuple(_tensors((*args, *(kwargs or {}).values())))
-        if not isinstance(result, Tensor) or not read:
+        if not made or not read:
             return out
         if func.is_view:
-            self._weight[id(result)] = self._weight.get(id(read[0]), 0)
+            for view in made:
+                self._weight[id(view)] = self._weight.get(id(read[0]), 0)
+                self._made_by[id(view)] = self._made_by.get(id(read[0]), ())
         else:
-            self._note(_operation(func), args, read, result)
+            self._note(operation_of(func), args, read, made[0])
         return out
 
-    def _note(self, operation: _Operation, args: tuple[Any, ...], read: tuple[Tensor, ...], result: Tensor) -> None:
+    def _note(self, operation: Operation, args: tuple[Any, ...], read: tuple[Tensor, ...], result: Tensor) -> None:
         in_place = any(tensor is result for tensor in read)
         folded = operation.kind == "batch norm" and self._kind.get(id(read[0])) == "conv"
         self._kind[id(result)] = operation.kind
         window = operation.window(args, result)
         depthwise = operation.kind == "conv" and window.groups == args[0].shape[1] > 1
-        self.layers.append(
-            Layer(
-                name=self._name(operation.kind),
-                kind="depthwise" if depthwise else operation.kind,
-                kernel=window.kernel,
-                stride=window.stride,
-                groups=window.groups,
-                output_shape=tuple(result.shape[1:]),
-                params=self._new_params(read),
-                macs=window.macs,
-                activation_bytes=0 if in_place or folded else result.numel() * _FLOAT32_BYTES,
-            )
+        layer = Layer(
+            name=self._name(operation.kind),
+            kind="depthwise" if depthwise else operation.kind,
+            kernel=window.kernel,
+            stride=window.stride,
+            groups=window.groups,
+            output_shape=tuple(result.shape[1:]),
+            params=self._new_params(read),
+            macs=window.macs,
+            activation_bytes=0 if in_place or folded else result.numel() * _FLOAT32_BYTES,
+            inputs=self._sources(read),
         )
+        self._made_by[id(result)] = (self._add(layer),)
+
+    def _add(self, layer: Layer) -> int:
+        """Return the index of a layer that is put at the end, or into the one that its module is as a whole."""
+        call = self.running[-1] if self.running else _Call(path="", is_leaf=False)
+        if not call.whole:
+            self.layers.append(layer)
+        elif call.layer is None:
+            call.layer = len(self.layers)
+            self.layers.append(replace(layer, kind=call.whole, kernel=None, stride=None))
+        else:
+            before = self.layers[call.layer]
+            inputs = {*before.inputs, *layer.inputs} - {call.layer}
+            self.layers[call.layer] = replace(
+                before,
+                output_shape=layer.output_shape,
+                params=before.params + layer.params,
+                activation_bytes=layer.activation_bytes,
+                inputs=tuple(sorted(inputs)),
+            )
+        return len(self.layers) - 1 if call.layer is None else call.layer
+
+    def _sources(self, read: tuple[Tensor, ...]) -> tuple[int, ...]:
+        return tuple(sorted({layer for tensor in read for layer in self._made_by.get(id(tensor), ())}))
 
     def _name(self, kind: str) -> str:
-        path, is_leaf = self.running[-1] if self.running else ("", False)
-        return path if path and is_leaf else f"{path}.{kind}".lstrip(".")
+        call = self.running[-1] if self.running else _Call(path="", is_leaf=False)
+        return call.path if call.path and call.is_leaf else f"{call.path}.{kind}".lstrip(".")
 
     def _new_params(self, read: tuple[Tensor, ...]) -> int:
         """Return how many trained values these tensors have that no earlier layer read."""
@@ -174,76 +217,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._counted.add(weight)
                 count += tensor.numel()
         return count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window:
-    kernel: tuple[int, ...] | None = None
-    stride: tuple[int, ...] | None = None
-    groups: int | None = None
-    macs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    """A kind of layer, and how its window and cost follow from the arguments and the result."""
-
-    kind: str
-    window: Callable[[tuple[Any, ...], Tensor], _Window]
-
-
-def _no_window(args: tuple[Any, ...], result: Tensor) -> _Window:
-    return _Window()
-
-
-def _convolution(args: tuple[Any, ...], result: Tensor) -> _Window:
-    """Read (input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)."""
-    image, weight, stride, transposed, groups = args[0], args[1], args[3], args[6], args[8]
-    positions = math.prod(image.shape[2:] if transposed else result.shape[2:])
-    return _Window(kernel=tuple(weight.shape[2:]), stride=tuple(stride), groups=groups, macs=weight.numel() * positions)
-
-
-def _linear(args: tuple[Any, ...], result: Tensor) -> _Window:
-    """Read ([bias,] rows [N, inputs], weight [inputs, outputs])."""
-    rows, weight = args[-2:]
-    return _Window(macs=rows.shape[0] * weight.numel())
-
-
-def _pool(args: tuple[Any, ...], result: Tensor) -> _Window:
-    """Read (input, kernel, stride, ...); without a stride the kernel is the stride."""
-    kernel = tuple(args[1])
-    return _Window(kernel=kernel, stride=tuple(args[2]) if len(args) > 2 and args[2] else kernel)
-
-
-def _whole(args: tuple[Any, ...], result: Tensor) -> _Window:
-    """Read (input, ...): the window is all of it."""
-    size = tuple(args[0].shape[2:]) or None
-    return _Window(kernel=size, stride=size)
-
-
-# Kinds by the start of the ATen name, the first match counts; other operations keep their ATen name.
-_OPERATIONS = {
-    "convolution": _Operation("conv", _convolution),
-    "addmm": _Operation("linear", _linear),
-    "mm": _Operation("linear", _linear),
-    "native_batch_norm": _Operation("batch norm", _no_window),
-    "_native_batch_norm": _Operation("batch norm", _no_window),
-    "max_pool": _Operation("max pool", _pool),
-    "avg_pool": _Operation("average pool", _pool),
-    "_adaptive_avg_pool": _Operation("average pool", _no_window),
-    "mean": _Operation("average pool", _whole),
-    "cat": _Operation("concat", _no_window),
-    "constant_pad": _Operation("pad", _no_window),
-    "hardtanh": _Operation("clip", _no_window),
-    "clone": _Operation("copy", _no_window),
-    "mul": _Operation("multiply", _no_window),
-}
-
-
-def _operation(func: Any) -> _Operation:
-    name: str = func.overloadpacket.__name__
-    known = next((operation for start, operation in _OPERATIONS.items() if name.startswith(start)), None)
-    return known or _Operation(name.strip("_").replace("_", " "), _no_window)
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
@@ -276,8 +249,7 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     """Tell the recorder which module runs while the block runs."""
     handles = []
     for name, module in model.named_modules():
-        entry = (name, next(module.children(), None) is None)
-        handles.append(module.register_forward_pre_hook(partial(_enter, recorder.running, entry)))
+        handles.append(module.register_forward_pre_hook(partial(_enter, recorder.running, name)))
         handles.append(module.register_forward_hook(partial(_leave, recorder.running), always_call=True))
     try:
         yield
@@ -286,9 +258,10 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
             handle.remove()
 
 
-def _enter(running: list[tuple[str, bool]], entry: tuple[str, bool], module: nn.Module, args: Any) -> None:
-    running.append(entry)
+def _enter(running: list[_Call], path: str, module: nn.Module, args: Any) -> None:
+    is_leaf = next(module.children(), None) is None
+    running.append(_Call(path=path, is_leaf=is_leaf, whole=_WHOLE.get(type(module).__name__, "")))
 
 
-def _leave(running: list[tuple[str, bool]], module: nn.Module, args: Any, out: Any) -> None:
+def _leave(running: list[_Call], module: nn.Module, args: Any, out: Any) -> None:
     running.pop()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgecnn.specs import Preprocess, Scalar, joined_title
+from edgecnn.specs import Interpolation, Preprocess, Scalar, joined_title
 from edgecnn.zoo.options import Option
 
 # ITU-R BT.601: the weights by which red, green and blue make luma.
@@ -154,6 +154,33 @@ class Bundled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """How a published state dict becomes this network's, and the preprocessing that it wants; None is the data set's.
+
+    Attributes:
+        source: whose file it is, "timm legacy_xception" for example.
+        rename: (regular expression, replacement) pairs, applied to every key in order, after `drop`.
+        drop: regular expressions of keys that the inference form has not; found anywhere in the key.
+        options: of the form that the file is of, where another form has the same keys and shapes.
+        mean: per channel, on the 0..1 scale.
+        std: per channel, on the 0..1 scale.
+        interpolation: of the resize.
+        crop_fraction: above 0 and at most 1.
+        input_size: height and width that it was trained for, pixels.
+    """
+
+    source: str
+    rename: tuple[tuple[str, str], ...] = ()
+    drop: tuple[str, ...] = ()
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: Interpolation | None = None
+    crop_fraction: float | None = None
+    input_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """One entry of the zoo. A package adds its own through the entry-point group "edgecnn.networks".
 
@@ -173,6 +200,9 @@ class Network:
         input_sizes: the only input sizes that work; empty when all from `min_input` on do.
         licence: of this implementation.
         aliases: other names that find it.
+        small: name of the network whose bundled form stands for this one when nothing else is asked; empty for its own.
+        training_options: keywords of the builder that only change training -> what they do.
+        checkpoints: state dicts of others that need translation or another preprocessing.
         published: what sources state, the row that stands for a form before others of the same form.
         bundled: trained weights in the package, None without.
     """
@@ -191,6 +221,9 @@ class Network:
     input_sizes: tuple[int, ...] = ()
     licence: str = "Apache-2.0"
     aliases: tuple[str, ...] = ()
+    small: str = ""
+    training_options: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
     published: tuple[Published, ...] = ()
     bundled: Bundled | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import tomli_w
 from edgecnn.errors import BadInput
 from edgecnn.files import replacing
 from edgecnn.jsonform import from_json
+from edgecnn.specs import Scalar
 from edgecnn.toml import read_toml
 
 
@@ -38,6 +39,7 @@ class Recipe:
         autocast: "bf16" runs convolutions in bfloat16 where that is safe, "none" everything in float32.
         channels_last: memory layout of activations while training.
         seed: of weights, order and augmentation.
+        training_options: keywords of the network's builder that act in training only, drop_path = 0.15 for example.
     """
 
     data: str = "fashion-mnist"
@@ -53,6 +55,7 @@ class Recipe:
     autocast: Literal["bf16", "none"] = "none"
     channels_last: bool = True
     seed: int = 0
+    training_options: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lows = {"epochs": 1, "batch": 2, "weight_decay": 0, "warmup_epochs": 0, "crop_padding": 0, "seed": 0}

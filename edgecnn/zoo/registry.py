@@ -6,6 +6,7 @@ entry point of the group "edgecnn.networks" that names a `Network`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,11 @@ from edgecnn.errors import (
     UsageError,
 )
 from edgecnn.plugins import Plugins
+from edgecnn.specs import Scalar
 from edgecnn.zoo.catalog import read_networks
 from edgecnn.zoo.forms import form_of
-from edgecnn.zoo.network import Bundled, Form, Network, Paper, Published
+from edgecnn.zoo.members import bundled_ensemble, ensemble_network, is_ensemble
+from edgecnn.zoo.network import Bundled, Checkpoint, Form, Network, Paper, Published
 from edgecnn.zoo.options import Option
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUP",
     "Bundled",
+    "Checkpoint",
     "Form",
     "Network",
     "Option",
@@ -58,12 +62,15 @@ def broken() -> dict[str, str]:
 
 
 def find(name: str) -> Network:
-    """Return the network of that name or alias.
+    """Return the network of that name or alias; "ensemble:a+b" is the ensemble of the networks a and b.
 
     Raises:
         UnknownName: neither a name nor an alias; suggests the nearest.
+        BadInput: members that cannot make an ensemble.
         UnavailableError: another package has it, and cannot be imported.
     """
+    if is_ensemble(name):
+        return ensemble_network(name, find)
     own = tuple(_own().values())
     match = _match(name, own)
     if match is not None:
@@ -114,22 +121,35 @@ def make_form(
 def bundled_form(network: str | Network) -> Form | None:
     """Return the form whose trained weights lie in the package, None when there is none.
 
+    That of an ensemble takes the bundled weights of its members.
+
     Raises:
         UnknownName: no such network.
     """
     entry = find(network) if isinstance(network, str) else network
+    if is_ensemble(entry.name):
+        return bundled_ensemble(entry, find)
     return entry.bundled.form if entry.bundled else None
 
 
-def build(form: Form) -> nn.Module:
+def build(form: Form, *, training: Mapping[str, Scalar] | None = None) -> nn.Module:
     """Return the network with fresh weights; float32 [N, channels, size, size] -> logits float32 [N, classes].
 
+    Args:
+        form: network and variant.
+        training: what acts in training only, by the names of the network's `training_options`; with auxiliary heads the
+            network returns a tuple in training mode, (logits, auxiliary logits, ...).
+
     Raises:
+        UnknownName: the network has no such training option.
         UsageError: the builder refuses this form; its reason is the message.
         MissingDependency: torch is not installed.
         UnavailableError: the builder of another package cannot be imported.
     """
     network = find(form.network)
+    for name in training or {}:
+        if name not in network.training_options:
+            raise UnknownName(f"training option of {network.name}", name, network.training_options)
     builder = _builder(network)
     try:
         module: nn.Module = builder(
@@ -138,6 +158,7 @@ def build(form: Form) -> nn.Module:
             input_size=form.input_size,
             **network.fixed,
             **form.options,
+            **(training or {}),
         )
     except ValueError as error:
         raise UsageError(f"{form.title} cannot be built: {error}") from None

@@ -131,6 +131,8 @@ class _Run:
         rng = np.random.default_rng((self.recipe.seed, number))
         torch.manual_seed(self.recipe.seed * 100_003 + number)
         self.model.train()
+        if hasattr(self.model, "set_progress"):  # a schedule of the network's own, scheduled drop-path for example
+            self.model.set_progress(number / self.recipe.epochs)
         loss_sum, right, seen, rate = 0.0, 0, 0, 0.0
         for step, index in enumerate(_batches(len(labels), self.recipe.batch, rng)):
             rate = self._set_rate(number * self.steps + step)
@@ -153,12 +155,18 @@ class _Run:
         images = images.to(memory_format=self.layout)
         bf16 = self.recipe.autocast == "bf16"
         with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
-            logits = self.model(images)
-        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+            out = self.model(images)
+        logits, *auxiliary = out if isinstance(out, tuple) else (out,)
+        loss = self._loss(logits, labels)
+        for other in auxiliary:
+            loss = loss + float(self.model.aux_weight) * self._loss(other, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return float(loss.item()), int((logits.argmax(1) == labels).sum())
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def _set_rate(self, step: int) -> float:
         rate = self.recipe.learning_rate * schedule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 import edgecnn
 from edgecnn.cli.main import run as run_command
+from edgecnn.cli.zoo import Count
+from edgecnn.cli.zoo_list import fitting
 from edgecnn.zoo import find, networks
 
 
@@ -49,7 +52,7 @@ def test_the_table_has_a_line_per_network(capsys: pytest.CaptureFixture[str]) ->
     assert out.startswith("zoo")
     rows = [line for line in out.splitlines() if any(f" {network.paper.year} " in line for network in networks())]
     assert len(rows) == len(networks())
-    assert "69.76" in out
+    assert "76.13" in out
 
 
 def test_a_page_has_facts_published_numbers_and_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +118,18 @@ def test_the_layer_table_ends_with_the_totals(capsys: pytest.CaptureFixture[str]
         (("show", "mobilenet", "-O", "input-size=32"), "--option input-size=32", "give --input-size once"),
         (("show", "resnet50", "-O", "network=32"), "unknown option of resnet50 'network'", "stride_in"),
         (("--json", "show", "lenet"), "--json", "edgecnn zoo show NET --json"),
+        (("--family", "resnt"), "unknown family 'resnt'", "did you mean ResNet?"),
+        (("--max-params", "5X"), "Invalid value for '--max-params': expected a number such as", ""),
+        (("--max-params", "-5"), "Invalid value for '--max-params': expected a number such as", ""),
+        (("--sort", "size"), "Invalid value for '--sort'", ""),
+        (("--trained", "show", "lenet"), "--trained belongs to the list and not to show", ""),
+        (("--family", "VGG", "show", "lenet"), "--family belongs to the list and not to show", ""),
+        (("show", "lenet", "-o", "x.svg"), "--output is the file of --graph", "add --graph"),
+        (
+            ("show", "lenet", "--graph", "-o", "x.png"),
+            "--output: expected a file name that ends in .svg, got x.png",
+            "",
+        ),
     ],
 )
 def test_a_wrong_request_is_one_line_a_hint_and_exit_code_2(
@@ -128,13 +143,16 @@ def test_a_wrong_request_is_one_line_a_hint_and_exit_code_2(
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("show", "--help")])
-def test_help_has_examples_that_run(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+def test_help_has_examples_that_run(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
     _, out, _ = run(capsys, *arguments)
     examples = [
         line.strip().removeprefix("edgecnn zoo").split() for line in out.partition("Example:")[2].splitlines()[1:]
     ]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         assert run(capsys, *example)[0] == 0
 
@@ -174,3 +192,99 @@ def test_without_torch_everything_but_new_forms_and_layers_works() -> None:
         "hint: pip install 'edgecnn[export]'",
         "exit 3",
     ]
+
+
+def test_the_list_is_filtered_and_sorted(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = loaded(capsys, "--family", "resnet", "--max-params", "22M", "--sort", "macs", "--json")["networks"]
+    assert {row["family"] for row in rows} == {"ResNet"}
+    assert max(row["params"] for row in rows) == 21_797_672
+    macs = [row["macs"] for row in rows]
+    assert macs == sorted(macs)
+    assert [row["network"] for row in rows[-2:]] == ["resnet18", "resnet34"]
+    trained = loaded(capsys, "--trained", "--max-macs", "1G", "--json")["networks"]
+    assert {"lenet5", "mobilenet_v1"} <= {row["network"] for row in trained}
+    assert all(row["bundled"] for row in trained)
+
+
+@pytest.mark.parametrize(("text", "number"), [("5M", 5_000_000), ("500k", 500_000), ("61706", 61_706), ("1.5G", 1.5e9)])
+def test_counts_take_a_suffix(text: str, number: int) -> None:
+    assert Count().convert(text, None, None) == number
+
+
+def test_a_narrow_terminal_loses_the_columns_that_matter_least() -> None:
+    cells = [
+        (
+            "resnet50",
+            "ResNet",
+            "2015",
+            "224x224x3",
+            "25,557,032",
+            "4,089.2",
+            "67.3 MB",
+            "76.13",
+            "92.86",
+            "[1]",
+            "-",
+            "-",
+        )
+    ]
+    everything = fitting(cells, None)
+    assert len(everything) == len(cells[0])
+    assert fitting(cells, 200) == everything
+    narrow = fitting(cells, 80)
+    assert "source" not in narrow and "network" in narrow
+    assert fitting(cells, 10) == ("network", "params", "MACs (M)", "top-1 %", "its top-1 %")
+    assert fitting([], 80)[0] == "network"
+
+
+def test_the_list_says_where_published_accuracy_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--family", "MobileNet")
+    line = next(line for line in out.splitlines() if line.startswith("mobilenet_v1 "))
+    mark = next(word for word in line.split() if word.startswith("["))
+    assert any(note.startswith(mark) and "mobilenet_v1.md" in note for note in out.splitlines())
+
+
+def test_layers_come_with_stages_family_and_what_surveys_say(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    code, out, _ = run(capsys, "show", "resnet18", "--layers")
+    assert code == 0
+    titles = ("layers of resnet18", "stages of resnet18", "ResNet by depth", "what surveys say")
+    assert [title for title in titles if f"\n\n{title}\n" in out] == list(titles)
+    family = out.partition("ResNet by depth")[2]
+    row = next(line.split() for line in family.splitlines() if line.startswith("conv4_x"))
+    assert row[1:] == ["14x14", "2", "blocks", "6", "blocks", "6", "blocks", "23", "blocks", "36", "blocks"]
+    assert "1.8 x 10^9 FLOPs" in out and "1,814,073,344" in out
+
+
+def test_alexnet_walks_from_the_image_to_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    _, out, _ = run(capsys, "show", "alexnet_grouped", "--layers")
+    table = out.partition("layers of alexnet_grouped")[2].partition("stages of")[0]
+    sizes = re.findall(r" (\d+(?:x\d+x\d+)?)  +[\d,]+  +[\d,]+  +[\d,]+  +[\d.]+ [kM]?B", table)
+    assert sizes == [
+        *("227x227x3", "55x55x96", "55x55x96", "27x27x96", "27x27x256", "27x27x256", "13x13x256"),
+        *("13x13x384", "13x13x384", "13x13x256", "6x6x256", "4096", "4096", "1000"),
+    ]
+
+
+def test_vgg16_has_its_memory_table(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    _, out, _ = run(capsys, "show", "vgg16", "--layers")
+    lines = out.splitlines()
+    assert "138,357,544" in next(line for line in lines if line.startswith("total"))
+    assert "15,237,608" in next(line for line in lines if line.startswith("with the input"))
+    assert "24 M values x 4 B = 96 MB" in out
+
+
+def test_a_graph_is_written_where_it_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "show", "resnet50", "-O", "stride_in=1x1", "--graph")
+    assert (code, out.splitlines()[-1]) == (0, "graph: resnet50_1x1.svg")
+    assert (tmp_path / "resnet50_1x1.svg").read_text(encoding="utf-8").startswith("<svg ")
+    page = loaded(capsys, "show", "lenet", "--graph", "-o", "pictures/lenet.svg", "--json")
+    assert page["graph"] == str(Path("pictures/lenet.svg"))
+    assert (tmp_path / "pictures" / "lenet.svg").is_file()
+    assert loaded(capsys, "show", "lenet", "--json")["graph"] is None

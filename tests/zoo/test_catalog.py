@@ -18,8 +18,25 @@ REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "architectures.
 # Rows that the reference lacks; their sizes are derived below, their accuracy has its source in the row.
 SMALL_IMAGE = {f"resnet{depth}_cifar10": depth for depth in (20, 32, 44, 56, 110)}
 
-# Where the table says which of our forms a row of the reference is about.
-OWN_COLUMNS = {"network", "options", "input_size"}
+NUMBERS = ("params_exact", "macs_M", "top1", "top5", "top1_alt", "top5_alt", "weights_url", "sha_prefix")
+
+RECALLED = {"top1", "top5"}  # the reference has them from memory: left out here
+NO_SUCH_FORM = {"params_exact", "macs_M"}  # counted with channels that are no multiple of the groups
+
+# Where our table says something else than the reference, by row.
+DIFFERING = {
+    "inception_v3": {
+        "params_exact",
+        "top1_alt",
+        "top5_alt",
+    },  # without the auxiliary head; the paper's figure is recalled
+    "nasnet_a_mobile": {"macs_M"},  # the release's 564 M, which is what the graph has
+    "nin_imagenet": {"top1"},  # from memory
+    "fractalnet34_imagenet": RECALLED,
+    "squeezenet_deepcompressed": RECALLED,
+    "squeezenet_1.0": {"top5_alt"},
+    **{f"shufflenet_v1_g{groups}_{width}x": NO_SUCH_FORM for groups in (2, 4, 8) for width in (0.5, 0.25)},
+}
 
 WEIGHTS = """
 [network]
@@ -43,12 +60,6 @@ def rows(path: Path) -> dict[str, dict[str, str]]:
         return {row["id"]: row for row in csv.DictReader(file)}
 
 
-def public(text: str) -> str:
-    """Return a source without what only the collector of the reference can look up."""
-    text = re.sub(r"\s*\(stored [^)]*\)", "", text)
-    return text.replace("derived: derive_arch.py (method", "derived: layer by layer (method")
-
-
 def weights_folder(folder: Path, stem: str, text: str) -> Path:
     (folder / f"{stem}.toml").write_text(text)
     (folder / f"{stem}.safetensors").write_bytes(b"anything")
@@ -58,19 +69,17 @@ def weights_folder(folder: Path, stem: str, text: str) -> Path:
 def test_published_numbers_are_those_of_the_reference() -> None:
     if not REFERENCE.exists():
         pytest.skip(f"the reference table {REFERENCE} is not on this machine")
-    reference = rows(REFERENCE)
-    compared = 0
-    for name, row in rows(PUBLISHED).items():
-        if name not in SMALL_IMAGE:
-            assert {key: value for key, value in row.items() if key not in OWN_COLUMNS} == {
-                key: public(value) for key, value in reference[name].items()
-            }
-            compared += 1
-    assert compared == 28
+    reference, ours = rows(REFERENCE), rows(PUBLISHED)
+    # The original LeNet-5 is the one row whose network the zoo has not.
+    assert reference.keys() - ours.keys() == {"lenet5_original"}
+    assert ours.keys() - reference.keys() == SMALL_IMAGE.keys()
+    for name in reference.keys() & ours.keys():
+        differing = {column for column in NUMBERS if ours[name][column] != reference[name][column]}
+        assert differing == DIFFERING.get(name, set()), name
 
 
 def test_no_published_number_was_recalled_from_memory() -> None:
-    assert not [name for name, row in rows(PUBLISHED).items() if "memory" in " ".join(row.values())]
+    assert not [name for name, row in rows(PUBLISHED).items() if re.search("memory|stored", " ".join(row.values()))]
 
 
 @pytest.mark.parametrize(("row", "depth"), SMALL_IMAGE.items())
@@ -82,7 +91,7 @@ def test_small_image_resnets_have_the_size_that_follows_from_the_paper(row: str,
         for _ in range(blocks):
             weights = before * width * 9 + width * width * 9
             params, macs, before = params + weights + 4 * width, macs + weights * size * size, width
-    (published,) = find(f"resnet{depth}").published
+    published = next(one for one in find(f"resnet{depth}").published if one.id == row)
     assert (published.id, published.params) == (row, params + 64 * 10 + 10)
     assert published.macs == round((macs + 640) / 1000) * 1000
     # The paper's Table 6 rounds to two digits.
@@ -107,8 +116,8 @@ def test_the_row_that_stands_for_a_form_is_about_that_form() -> None:
 def test_every_accuracy_has_its_protocol_and_source() -> None:
     for network in networks():
         for row in network.published:
-            assert row.params_source
-            assert row.macs_source
+            assert row.params_source or not row.params
+            assert row.macs_source or not row.macs
             if row.top1 is not None:
                 assert 0.4 < row.top1 < 1
                 assert row.protocol

@@ -65,7 +65,12 @@ def test_width_goes_first_then_the_size_then_the_others_in_their_order() -> None
 
 def test_a_form_holds_every_option_and_the_defaults_of_the_paper() -> None:
     assert make_form("mobilenet", width=None, input_size=None) == Form(
-        network="mobilenet_v1", variant="", options={"width": 1.0}, input_size=224, channels=3, classes=1000
+        network="mobilenet_v1",
+        variant="",
+        options={"width": 1.0, "activation": "relu"},
+        input_size=224,
+        channels=3,
+        classes=1000,
     )
     form = make_form("resnet20", channels=1)
     assert (form.input_shape, form.classes) == ((1, 32, 32), 10)

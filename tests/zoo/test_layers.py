@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgecnn.errors import BadInput, UnsupportedOp
 from edgecnn.zoo import Form, Layer, Published, build, layer_table, make_form, networks
-from edgecnn.zoo.layers import layers_of, totals
+from edgecnn.zoo.layers import IMAGE, layers_of, totals
 from edgecnn.zoo.network import Totals
 from edgecnn.zoo.sizes import known_forms, known_sizes
 
@@ -33,10 +33,17 @@ def test_totals_equal_the_table_that_is_read_without_torch(form: Form) -> None:
 @pytest.mark.parametrize("row", PUBLISHED)
 def test_totals_equal_what_is_published(row: Published) -> None:
     sizes = walked(row.form)
-    assert sizes.params == row.params
-    assert row.macs is not None
-    # Sources give multiply-adds to a thousand.
-    assert abs(sizes.macs - row.macs) <= 500
+    assert row.params in (None, sizes.params)
+    if row.macs is not None:
+        # Derived figures are rounded to a thousand; other sources count batch norm or round.
+        tolerance = 500 if "layer by layer" in row.macs_source else 0.01 * row.macs
+        assert abs(sizes.macs - row.macs) <= tolerance
+
+
+def test_nearly_every_published_row_has_a_count_to_compare() -> None:
+    rows = [row for network in networks() for row in network.published]
+    assert sum(row.params is not None for row in rows) >= 120
+    assert sum(row.macs is not None for row in rows) >= 120
 
 
 def test_the_stride_of_a_bottleneck_moves_the_cost_and_not_the_parameters() -> None:
@@ -74,7 +81,9 @@ def test_a_row_has_name_window_groups_and_activation() -> None:
         params=432,
         macs=432 * 112 * 112,
         activation_bytes=4 * 16 * 112 * 112,
+        inputs=(IMAGE,),
     )
+    assert [row.inputs for row in rows[1:4]] == [(0,), (1,), (2,)]
     assert (rows[1].name, rows[1].kind, rows[1].params, rows[1].activation_bytes) == ("stem.bn", "batch norm", 32, 0)
     assert (rows[2].kind, rows[2].activation_bytes) == ("relu", 0)
     depthwise = rows[3]
@@ -95,6 +104,28 @@ def test_what_a_block_runs_itself_is_seen() -> None:
         (2, 2),
     )
     assert squeeze["features.3.concat"].output_shape == (128, 55, 55)
+
+
+def test_a_block_tells_which_layers_it_adds_and_which_it_concatenates() -> None:
+    rows = layers_of(make_form("resnet50"))
+    at = {layer.name: index for index, layer in enumerate(rows)}
+    adds = [layer for layer in rows if layer.kind == "add"]
+    assert adds[0].inputs == (at["layer1.0.bn3"], at["layer1.0.downsample.1"])
+    # The identity of the second block is what the last relu of the first one made.
+    first_relu = max(index for index, layer in enumerate(rows) if layer.name == "layer1.0.relu")
+    assert adds[1].inputs == (first_relu, at["layer1.1.bn3"])
+    fire = {layer.name: layer for layer in layers_of(make_form("squeezenet1_1"))}
+    assert len(fire["features.3.concat"].inputs) == 2
+    assert all(0 <= index < position or index == IMAGE for position, row in enumerate(rows) for index in row.inputs)
+
+
+def test_local_response_norm_is_one_layer() -> None:
+    rows = layers_of(make_form("alexnet_grouped"))
+    norms = [(index, layer) for index, layer in enumerate(rows) if layer.kind == "local response norm"]
+    assert [layer.output_shape for _, layer in norms] == [(96, 55, 55), (256, 27, 27)]
+    assert [layer.activation_bytes for _, layer in norms] == [4 * 96 * 55 * 55, 4 * 256 * 27 * 27]
+    assert all(layer.inputs == (index - 1,) for index, layer in norms)
+    assert all(rows[index + 1].inputs == (index,) for index, _ in norms)
 
 
 def test_vgg16_has_the_activations_that_its_paper_form_has() -> None:

@@ -12,7 +12,7 @@ import pytest
 import edgecnn
 from edgecnn.errors import UnavailableError, UnknownName, UsageError
 from edgecnn.zoo import broken, build, bundled_form, find, make_form, networks
-from edgecnn.zoo.summary import summarise
+from edgecnn.zoo.pages.summary import summarise
 
 NAMES = (
     "lenet5",
@@ -104,32 +104,34 @@ def test_networks_that_cannot_be_had_are_listed_with_the_reason(package: Path) -
 
 
 def test_a_name_of_the_zoo_is_never_taken_over(package: Path) -> None:
-    assert find("resnet50").builder == "edgecnn.zoo.resnet:resnet"
+    assert find("resnet50").builder == "edgecnn.zoo.families.resnet:resnet"
     assert find("lenet").name == "lenet5"
 
 
-# The smallest network of every builder: the others are walked on the meta device by test_layers.py.
-LARGEST_FIRST = sorted(networks(), key=lambda network: -(summarise(network).params or 0))
-SMALLEST = {network.builder: network.name for network in LARGEST_FIRST}
+# One network of every builder and of every `fixed` choice of words; depth and width of the same builder are the same code.
+BUILDERS = {
+    (network.builder, *(value for value in network.fixed.values() if isinstance(value, str))): network.name
+    for network in sorted(networks(), key=lambda network: -(summarise(network).params or 0))
+}
 
 
-@pytest.mark.parametrize("network", SMALLEST.values())
-def test_every_builder_makes_a_network_that_runs(network: str) -> None:
+@pytest.mark.parametrize("network", BUILDERS.values())
+def test_every_builder_makes_a_network_for_small_images(network: str) -> None:
     torch = pytest.importorskip("torch")
     form = make_form(network, input_size=32, classes=7, channels=1)
-    with torch.inference_mode():
+    with torch.device("meta"), torch.inference_mode():
         assert build(form).eval()(torch.zeros(2, *form.input_shape)).shape == (2, 7)
 
 
 def test_the_least_input_size_is_the_builders() -> None:
     torch = pytest.importorskip("torch")
-    for network in networks():
+    for network in map(find, BUILDERS.values()):
         if network.min_input > 1:
             form = make_form(network, input_size=network.min_input)
-            with torch.inference_mode():
+            with torch.device("meta"), torch.inference_mode():
                 build(form).eval()(torch.zeros(1, *form.input_shape))
-            with pytest.raises(UsageError, match="cannot be built"):
-                build(replace(form, input_size=network.min_input - 1))
+                with pytest.raises(UsageError, match="cannot be built"):
+                    build(replace(form, input_size=network.min_input - 1))
 
 
 def test_a_builder_that_refuses_is_a_usage_error_with_its_reason() -> None:

@@ -5,9 +5,10 @@ A convolution is split into a depthwise 3 x 3 and a pointwise 1 x 1, which costs
 numbers trade accuracy for cost over the whole network: the width multiplier (alpha) and the resolution multiplier (rho,
 given here as the input size).
 
-Parameterised: width, input size, classes, input channels.
-Differs from the TensorFlow release: ReLU as in the paper (the release clips at 6), padding is symmetric, and the
-classifier is a linear layer instead of the equal 1 x 1 convolution. Inputs under 64 pixels take the small-image stem,
+Parameterised: width, activation (ReLU as in the paper, or clipped at 6 as in the TensorFlow release and timm), input size,
+classes, input channels.
+Differs from the TensorFlow release: ReLU is the default, padding is symmetric, and the classifier is a linear layer
+instead of the equal 1 x 1 convolution. Inputs under 64 pixels take the small-image stem,
 stride 1 instead of 2.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgecnn.zoo.blocks import GlobalAveragePool, conv_bn, initialise
+from edgecnn.zoo.families.blocks import GlobalAveragePool, conv_bn, initialise
 
 # Table 1 of the paper: output channels and stride of the thirteen depthwise separable layers.
 _BODY = (
@@ -52,7 +53,7 @@ class DepthwiseSeparable(nn.Module):
 class MobileNetV1(nn.Module):
     """float32 [N, in_channels, S, S] -> logits float32 [N, classes]."""
 
-    def __init__(self, *, width: float, classes: int, in_channels: int, stem_stride: int) -> None:
+    def __init__(self, *, width: float, activation: str, classes: int, in_channels: int, stem_stride: int) -> None:
         super().__init__()
         channels = int(32 * width)
         self.stem = conv_bn(in_channels, channels, 3, stride=stem_stride)
@@ -64,6 +65,8 @@ class MobileNetV1(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.pool = GlobalAveragePool()
         self.classifier = nn.Linear(channels, classes)
+        if activation == "relu6":
+            _clip(self)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,21 +75,39 @@ class MobileNetV1(nn.Module):
         return out
 
 
+def _clip(model: nn.Module) -> None:
+    """Put ReLU6 where ReLU is."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.ReLU6(inplace=True))
+
+
 def mobilenet_v1(
-    *, width: float = 1.0, classes: int = 1000, in_channels: int = 3, input_size: int = 224
+    *,
+    width: float = 1.0,
+    activation: str = "relu",
+    classes: int = 1000,
+    in_channels: int = 3,
+    input_size: int = 224,
 ) -> MobileNetV1:
     """Build MobileNetV1: 4,231,976 parameters and 568.7 M multiply-adds at width 1.0 and 224 pixels.
 
     Args:
         width: the paper's alpha, above 0; channels are rounded down. The paper uses 0.25, 0.5, 0.75 and 1.
+        activation: "relu" as in the paper, or "relu6" as in the TensorFlow release and timm's mobilenetv1_100.
         classes: length of the logits.
         in_channels: 3 for RGB, 1 for grayscale.
         input_size: height and width of the image; under 64 the stem keeps the resolution.
 
     Raises:
-        ValueError: a width that leaves the stem without a channel.
+        ValueError: a width that leaves the stem without a channel, or an activation other than "relu" and "relu6".
     """
     if int(32 * width) < 1:
         raise ValueError("width must be at least 0.03125, which leaves one channel in the stem")
+    if activation not in ("relu", "relu6"):
+        raise ValueError("activation must be relu or relu6")
     stem_stride = 1 if input_size < 64 else 2
-    return MobileNetV1(width=width, classes=classes, in_channels=in_channels, stem_stride=stem_stride)
+    return MobileNetV1(
+        width=width, activation=activation, classes=classes, in_channels=in_channels, stem_stride=stem_stride
+    )

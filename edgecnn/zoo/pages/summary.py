@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from edgecnn.errors import MissingDependency
+from edgecnn.errors import UnknownName
 from edgecnn.specs import Preprocess
 from edgecnn.zoo.network import Bundled, Form, Network, Paper, Published, Totals
 from edgecnn.zoo.options import Option
+from edgecnn.zoo.pages.stages import Stage, stages_of
+from edgecnn.zoo.pages.surveys import Statement, statements
+from edgecnn.zoo.pages.tables import BranchTable, FamilyTable, Grid, branch_table, family_table, grid
+from edgecnn.zoo.pages.walks import Walks
 from edgecnn.zoo.registry import make_form
 from edgecnn.zoo.sizes import known_sizes
 
@@ -32,6 +38,8 @@ class Summary:
         params: trained values.
         macs: multiply-adds of convolutions and linear layers for one image.
         activation_bytes: float32 outputs of all layers for one image.
+        accuracy_form: the form that the published accuracy is about; another one than the plain form where sources have
+            none of that. None without accuracy.
         top1: published accuracy, 0..1.
         top5: published accuracy, 0..1.
         protocol: how the published accuracy was measured.
@@ -53,6 +61,7 @@ class Summary:
     params: int | None
     macs: int | None
     activation_bytes: int | None
+    accuracy_form: str | None
     top1: float | None
     top5: float | None
     protocol: str
@@ -83,7 +92,13 @@ class Page:
         sizes: parameters, multiply-adds and activations of the form.
         published: what sources state about this network's forms.
         bundled: trained weights in the package, None without.
+        statements: what surveys say, beside what is computed.
         layers: the layer table, None when it was not asked for.
+        stages: the layers grouped as the paper's table has them, None when layers were not asked for.
+        family_table: the family's members side by side, None when not asked for or when surveys have none.
+        grid: the network by width and input size, None when not asked for or when surveys have none.
+        branches: what the branches of its modules cost, None when not asked for or when surveys have none.
+        graph: the drawing that was written, None when it was not asked for.
     """
 
     network: str
@@ -101,14 +116,26 @@ class Page:
     sizes: Totals
     published: tuple[Published, ...]
     bundled: Bundled | None
+    statements: tuple[Statement, ...]
     layers: tuple[Layer, ...] | None = None
+    stages: tuple[Stage, ...] | None = None
+    family_table: FamilyTable | None = None
+    grid: Grid | None = None
+    branches: BranchTable | None = None
+    graph: Path | None = None
+
+
+SortKey = Literal["name", "year", "params", "macs", "activation", "top1"]
+"""What the list can be sorted by."""
+
+_SORTED_BY = {"name": "network", "activation": "activation_bytes"}
 
 
 def summarise(network: Network) -> Summary:
     """Return the line of a network; needs no torch."""
     form = make_form(network)
     sizes = known_sizes(form)
-    published = network.published_for(form)
+    published = _with_accuracy(network, form)
     bundled = network.bundled
     return Summary(
         network=network.name,
@@ -122,6 +149,7 @@ def summarise(network: Network) -> Summary:
         params=sizes.params if sizes else None,
         macs=sizes.macs if sizes else None,
         activation_bytes=sizes.activation_bytes if sizes else None,
+        accuracy_form=published.form.title if published else None,
         top1=published.top1 if published else None,
         top5=published.top5 if published else None,
         protocol=published.protocol if published else "",
@@ -133,15 +161,85 @@ def summarise(network: Network) -> Summary:
     )
 
 
-def describe(network: Network, form: Form, *, with_layers: bool = False) -> Page:
+def select(
+    rows: Iterable[Summary],
+    *,
+    families: Sequence[str] = (),
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    trained: bool = False,
+    sort: SortKey | None = None,
+    reverse: bool = False,
+) -> tuple[Summary, ...]:
+    """Return the lines that are asked for, in the order that is asked for; what is unknown is never within a limit.
+
+    Args:
+        rows: lines of the list.
+        families: only these, however they are capitalised; all when empty.
+        max_params: most trained values.
+        max_macs: most multiply-adds.
+        trained: only networks with bundled weights.
+        sort: smallest first, unknown ones last; None leaves the order.
+        reverse: the other way round, unknown ones still last.
+
+    Raises:
+        UnknownName: no network is of such a family.
+    """
+    lines = tuple(rows)
+    wanted = {_family(name, lines) for name in families}
+    chosen = [
+        row
+        for row in lines
+        if (not wanted or row.family in wanted)
+        and _within(row.params, max_params)
+        and _within(row.macs, max_macs)
+        and (row.bundled is not None or not trained)
+    ]
+    return _sorted(chosen, sort, reverse)
+
+
+def _family(name: str, rows: Sequence[Summary]) -> str:
+    known = {row.family.casefold(): row.family for row in rows}
+    if name.casefold() not in known:
+        raise UnknownName("family", name, sorted(known.values(), key=str.casefold))
+    return known[name.casefold()]
+
+
+def _within(value: int | None, most: int | None) -> bool:
+    return most is None or (value is not None and value <= most)
+
+
+def _sorted(rows: Sequence[Summary], sort: SortKey | None, reverse: bool) -> tuple[Summary, ...]:
+    if sort is None:
+        return tuple(reversed(rows)) if reverse else tuple(rows)
+    name = _SORTED_BY.get(sort, sort)
+    known = [row for row in rows if getattr(row, name) is not None]
+    unknown = [row for row in rows if getattr(row, name) is None]
+    return (*sorted(known, key=lambda row: getattr(row, name), reverse=reverse), *unknown)
+
+
+def _with_accuracy(network: Network, form: Form) -> Published | None:
+    """Return the row whose accuracy stands for a network: the form's own, else the first other form's."""
+    rows = [row for row in network.published if row.top1 is not None or row.top5 is not None]
+    return next((row for row in rows if row.form == form), rows[0] if rows else None)
+
+
+def describe(network: Network, form: Form, *, with_layers: bool = False, walks: Walks | None = None) -> Page:
     """Return the page of a network; the layers, and the sizes of a form that the table of sizes lacks, need torch.
+
+    Args:
+        network: the network.
+        form: one of its forms.
+        with_layers: the layer table, and the tables that are made from it.
+        walks: layer tables that are already known.
 
     Raises:
         MissingDependency: torch is needed and not installed.
         UsageError: the form cannot be built.
     """
     sizes = known_sizes(form)
-    layers = _layers(form) if with_layers or sizes is None else None
+    walks = walks or Walks()
+    layers = walks.layers(form) if with_layers or sizes is None else None
     return Page(
         network=network.name,
         family=network.family,
@@ -155,24 +253,13 @@ def describe(network: Network, form: Form, *, with_layers: bool = False) -> Page
         builder=network.builder,
         form=form,
         variant=form.title,
-        sizes=_totals(layers) if layers is not None else sizes or Totals(params=0, macs=0, activation_bytes=0),
+        sizes=sizes or walks.sizes(form),
         published=network.published,
         bundled=network.bundled,
+        statements=statements(network, walks.layers if with_layers else None),
         layers=layers if with_layers else None,
+        stages=stages_of(layers) if with_layers and layers is not None else None,
+        family_table=family_table(network.name, walks.layers) if with_layers else None,
+        grid=grid(network.name, walks.sizes) if with_layers else None,
+        branches=branch_table(network.name, layers) if with_layers and layers is not None else None,
     )
-
-
-def _layers(form: Form) -> tuple[Layer, ...]:
-    try:
-        from edgecnn.zoo.layers import layers_of  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "torch":
-            raise
-        raise MissingDependency("torch", "export", f"the layers of {form.title}") from None
-    return layers_of(form)
-
-
-def _totals(layers: tuple[Layer, ...]) -> Totals:
-    from edgecnn.zoo.layers import totals  # noqa: PLC0415
-
-    return totals(layers)

@@ -2,12 +2,13 @@
 
 Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", 2016, arXiv 1602.07360.
 A fire module squeezes the channels with 1 x 1 convolutions before it expands them with a mix of 1 x 1 and 3 x 3 ones, and
-downsampling comes late; there is no fully connected layer. Form 1.1 (the authors' repository, forresti/SqueezeNet) has a
-3 x 3 stem and earlier pooling: 2.4 times less computation at the same accuracy.
+downsampling comes late; there is no fully connected layer. Form 1.0 is the paper's; form 1.1 (the authors' repository,
+forresti/SqueezeNet) has a 3 x 3 stem and earlier pooling: 2.4 times less computation at the same accuracy.
 
 Parameterised: classes, input channels, input size.
-Differs from the Caffe release: nothing in the graph; weights are named as in torchvision. Inputs under 64 pixels take the
-small-image stem: stride 1 instead of 2, with padding.
+Differs from the Caffe release: nothing in the graph; weights are named as in torchvision. Deep Compression (Han et al. 2015)
+of form 1.0 keeps its graph: 0.66 MB with 8 bits, 0.47 MB with 6. Inputs under 64 pixels take the small-image stem: stride 1
+instead of 2, with padding.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgecnn.zoo.blocks import GlobalAveragePool
+from edgecnn.zoo.families.blocks import GlobalAveragePool
 
 
 class Fire(nn.Module):
@@ -61,19 +62,45 @@ class SqueezeNet(nn.Module):
         return out
 
 
+def _stem(in_channels: int, channels: int, kernel: int, input_size: int) -> list[nn.Module]:
+    if input_size < 17:
+        raise ValueError("squeezenet needs images of at least 17 pixels")
+    small = input_size < 64
+    padding = kernel // 2 if small else 0
+    conv = nn.Conv2d(in_channels, channels, kernel, stride=1 if small else 2, padding=padding)
+    return [conv, nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True)]
+
+
+def squeezenet1_0(*, classes: int = 1000, in_channels: int = 3, input_size: int = 224) -> SqueezeNet:
+    """Build SqueezeNet 1.0, the paper's: 1,248,424 parameters and 818.9 M multiply-adds with 1000 classes at 224 pixels.
+
+    Raises:
+        ValueError: an input too small for the three poolings.
+    """
+    features = nn.Sequential(
+        *_stem(in_channels, 96, 7, input_size),
+        Fire(96, 16, 64),
+        Fire(128, 16, 64),
+        Fire(128, 32, 128),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        Fire(256, 32, 128),
+        Fire(256, 48, 192),
+        Fire(384, 48, 192),
+        Fire(384, 64, 256),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        Fire(512, 64, 256),
+    )
+    return SqueezeNet(features, classes=classes)
+
+
 def squeezenet1_1(*, classes: int = 1000, in_channels: int = 3, input_size: int = 224) -> SqueezeNet:
     """Build SqueezeNet 1.1: 1,235,496 parameters and 349.2 M multiply-adds with 1000 classes at 224 pixels.
 
     Raises:
         ValueError: an input too small for the three poolings.
     """
-    if input_size < 17:
-        raise ValueError("squeezenet1_1 needs images of at least 17 pixels")
-    small = input_size < 64
     features = nn.Sequential(
-        nn.Conv2d(in_channels, 64, 3, stride=1 if small else 2, padding=1 if small else 0),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, 2, ceil_mode=True),
+        *_stem(in_channels, 64, 3, input_size),
         Fire(64, 16, 64),
         Fire(128, 16, 64),
         nn.MaxPool2d(3, 2, ceil_mode=True),
