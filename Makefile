@@ -6,7 +6,7 @@ DEMO := demo
 EDGECNN := $(BIN)/edgecnn
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types tests slow board wheel clean
+.PHONY: demo test lint types tests slow test-zoo test-zoo-matrix test-zoo-full board wheel clean
 
 # The straight line: zoo -> export -> quantize -> bench.
 demo: $(VENV)/.use
@@ -33,6 +33,18 @@ tests: $(VENV)/.dev
 # Everything that `make test` leaves out because it takes minutes.
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+# Every member of the zoo: export, parity with torch, int8. Two processes of one thread each: tracing is Python and has but one.
+test-zoo: $(VENV)/.dev
+	$(MAKE) --jobs=2 test-zoo-matrix test-zoo-full
+
+test-zoo-matrix: export OMP_NUM_THREADS = 1
+test-zoo-matrix: $(VENV)/.dev
+	$(BIN)/python -m pytest -m zoo -v -s -p no:logging --ignore=tests/exporters/test_zoo_full.py
+
+test-zoo-full: export OMP_NUM_THREADS = 1
+test-zoo-full: $(VENV)/.dev
+	$(BIN)/python -m pytest -m zoo -v -s -p no:logging tests/exporters/test_zoo_full.py
 
 # Needs an emulated or real 64-bit Arm board, see tests/board/README.md.
 board: $(VENV)/.dev

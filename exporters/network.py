@@ -44,6 +44,9 @@ _TRACE_BATCH = 2
 
 PARITY_BATCHES = (1, 2, 7)
 
+OPTION_PREFIX = "option."
+"""Begins the lineage entries that hold the options of the network's form."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
@@ -184,6 +187,7 @@ def _step(form: Form, options: ExportOptions, applied: tuple[str, ...]) -> Step:
         version=edgecnn.__version__,
         options={
             "network": form.title,
+            **{f"{OPTION_PREFIX}{name}": value for name, value in form.options.items()},
             "channels": form.channels,
             "classes": form.classes,
             "weights": Path(options.weights).name,
@@ -219,4 +223,4 @@ def _silent() -> Iterator[None]:
             logger.setLevel(level)
 
 
-__all__ = ["DEFAULT_OPSET", "OPSETS", "PARITY_BATCHES", "ExportOptions", "export_network", "trace"]
+__all__ = ["DEFAULT_OPSET", "OPSETS", "OPTION_PREFIX", "PARITY_BATCHES", "ExportOptions", "export_network", "trace"]

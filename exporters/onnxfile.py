@@ -37,9 +37,10 @@ def write_model(model: ir.Model, path: Path) -> None:
         ExportError: the model is not valid ONNX, or larger than the 2 GB that one file can hold.
     """
     try:
-        proto = ir.to_proto(model)
-        onnx.checker.check_model(proto, full_check=True)
-        path.write_bytes(proto.SerializeToString())
+        # The checker serialises a proto itself: given the bytes, it holds one copy of the weights less.
+        content = ir.to_proto(model).SerializeToString()
+        onnx.checker.check_model(content, full_check=True)
+        path.write_bytes(content)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"the graph is not valid ONNX: {first_line(error)}") from error
     except ValueError as error:

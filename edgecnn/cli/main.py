@@ -21,6 +21,7 @@ VERBS = {
     "train": ("edgecnn.cli.train:train", "Train a network by the recipe behind its bundled weights."),
     "export": ("edgecnn.cli.export:export", "Write a network as an ONNX file, checked against torch."),
     "quantize": ("edgecnn.cli.quantize:quantize", "Make an int8 file whose accuracy is measured."),
+    "verify": ("edgecnn.cli.verify:verify", "Hold files against the accuracy they state, and against another form."),
     "predict": ("edgecnn.cli.predict:predict", "Labels and probabilities of images."),
     "bench": ("edgecnn.cli.bench:bench", "Latency, throughput and memory, with a verdict."),
 }

@@ -45,6 +45,12 @@ def backend_option(command: Command) -> Command:
     )(command)
 
 
+def refuse_null(backend: str) -> None:
+    """Raise BadInput for the backend that computes nothing, where answers are looked at."""
+    if backend == "null":
+        raise BadInput("backend", "--backend cpu", expected="one that computes", got="null, which answers with zeros")
+
+
 def threads_option(command: Command) -> Command:
     """Add --threads."""
     return click.option(

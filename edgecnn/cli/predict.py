@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.options import backend_option, json_option, threads_option
+from edgecnn.cli.options import backend_option, json_option, refuse_null, threads_option
 from edgecnn.cli.output import print_json, print_table
-from edgecnn.errors import BadInput
 from edgecnn.images import read_image
 
 
@@ -28,9 +27,7 @@ def predict(model: Path, images: tuple[Path, ...], top: int, backend: str, threa
     """
     import edgecnn  # noqa: PLC0415
 
-    if backend == "null":
-        raise BadInput("backend", "--backend cpu", expected="one that computes", got="null, which answers with zeros")
-
+    refuse_null(backend)
     options = edgecnn.OpenOptions(threads=threads)
     with edgecnn.load(model, backend=backend, options=options) as classifier:
         answers = [(path, classifier.classify(read_image(path), top=top)) for path in images]

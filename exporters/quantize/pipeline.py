@@ -102,12 +102,12 @@ def quantize(
     reason = why_not_measured(original.spec, evaluation, labels)
     check_bound(config, reason)
     images = spread(calibration, config.calibration_images)
-    lineage = (*original.lineage, _step(original, images, calibration_name, config))
     fp32 = int8 = None
     with replacing(output) as temporary:
         temporary.touch()  # a folder that cannot be written to shows before the work, not after it
         _run_once(original, images)
         model, quantized, left_float = _quantize_graph(original, images, config, partial(on_progress, "calibrate"))
+        lineage = (*original.lineage, _step(original, images, calibration_name, config, left_float))
         _write(model, temporary, original.spec, lineage)
         _check_outputs(_run_once(load_artifact(temporary), images))
         if evaluation is not None and not reason:
@@ -187,12 +187,15 @@ def _kind(accuracy: Accuracy) -> tuple[str, str, str, str]:
     return accuracy.metric, accuracy.dataset, accuracy.split, accuracy.precision
 
 
-def _step(original: Artifact, images: Split, calibration_name: str, config: QuantizeConfig) -> Step:
+def _step(
+    original: Artifact, images: Split, calibration_name: str, config: QuantizeConfig, left_float: Mapping[str, int]
+) -> Step:
     options = {
         **asdict(config),
         "calibration_dataset": calibration_name,
         "calibration_split": images.name,
         "calibration_images": len(images),
+        "left_float": ", ".join(f"{op_type} {count}" for op_type, count in sorted(left_float.items())),
     }
     return Step(
         tool="edgecnn quantize",

@@ -200,8 +200,14 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, delay_s: float) -> None:
     command = [sys.executable, "-m", "edgecnn", "export", "resnet152", "--weights", "random"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(delay_s)
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=60)
+    for last in (False, False, True):
+        process.send_signal(signal.SIGINT)
+        try:
+            out, error = process.communicate(timeout=20)
+            break
+        except subprocess.TimeoutExpired:  # the interrupt fell into the start of Python, which can lose it
+            if last:
+                raise
     assert process.returncode == 130, error
     assert "Traceback" not in error
     assert out == ""

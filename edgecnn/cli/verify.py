@@ -1,0 +1,185 @@
+"""`edgecnn verify`: does a file do what it says?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgecnn.artifacts import load_artifact
+from edgecnn.cli.options import backend_option, data_option, json_option, refuse_null, threads_option
+from edgecnn.cli.output import print_json, print_table, progress
+from edgecnn.data import NAMED, Dataset, open_dataset, open_named
+from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, check_fit
+from edgecnn.exporters.verify import ParityCheck, Verification, VerifyOptions, hold
+from edgecnn.exporters.verify import verify as verify_file
+from edgecnn.jsonform import to_json
+from edgecnn.specs import Artifact
+from edgecnn.units import percent_text
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MODEL...")
+@data_option
+@click.option(
+    "--against",
+    metavar="FILE|torch|published",
+    default="",
+    help="Compare the outputs with those of another file or of the network it was exported from, on the images of --data "
+    "or else on random inputs; published: hold the publisher's weights against their published top-1.",
+)
+@backend_option
+@threads_option
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    help="Greatest difference of outputs, relative to the greatest.  [default: 1e-4 between fp32 forms, else no bound]",
+)
+@click.option(
+    "--accuracy-tolerance",
+    type=click.FloatRange(0, 100),
+    default=DEFAULT_POINTS,
+    show_default=True,
+    help="Greatest difference from a stated top-1, percentage points.",
+)
+@click.option("--weights", metavar="FILE", help="Weights of --against torch.  [default: those that MODEL names]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random inputs.")
+@json_option
+def verify(
+    models: tuple[Path, ...],
+    data: str | None,
+    against: str,
+    backend: str,
+    threads: int | None,
+    tolerance: float | None,
+    accuracy_tolerance: float,
+    weights: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure each MODEL's accuracy and hold it against what is stated; compare its outputs with another form of it.
+
+    Fails when a figure is beyond its tolerance. Accuracy does not apply to random weights and to other data sets.
+
+    \b
+    Example:
+      edgecnn verify models/*.onnx --data fashion-mnist
+      edgecnn verify models/lenet5.onnx --against torch
+      edgecnn verify models/lenet5.int8.onnx --against models/lenet5.onnx --data fashion-mnist
+    """
+    refuse_null(backend)
+    options = VerifyOptions(
+        against=against,
+        backend=backend,
+        threads=threads,
+        tolerance=tolerance,
+        accuracy_points=accuracy_tolerance,
+        weights=weights,
+        seed=seed,
+    )
+    work = _plan(models, data, options)
+    results: list[Verification] = []
+    try:
+        for artifact, evaluation in work:
+            with progress(f"verifying {artifact.path.name}") as advance:
+                results.append(
+                    verify_file(
+                        artifact,
+                        options,
+                        evaluation=evaluation,
+                        on_progress=lambda stage, done, total: advance(done, total, stage),
+                    )
+                )
+    finally:
+        # What was found before one could not be run is told all the same.
+        if results:
+            _tell(results, as_json=as_json)
+    hold(results)
+
+
+def _plan(models: Sequence[Path], data: str | None, options: VerifyOptions) -> list[tuple[Artifact, Dataset | None]]:
+    """Return each file with the images for it, so that one that does not fit them shows before the work."""
+    named = open_dataset(data) if data else None
+    work = []
+    for path in models:
+        artifact = load_artifact(path)
+        trained_on = artifact.spec.dataset
+        known = open_named(trained_on) if trained_on in NAMED and not options.has_reference else None
+        evaluation = named or known
+        if evaluation is not None:
+            check_fit(artifact, evaluation)
+        work.append((artifact, evaluation))
+    return work
+
+
+def _tell(results: Sequence[Verification], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_plain(one) for one in results])
+    else:
+        _show(results)
+
+
+def _plain(result: Verification) -> dict[str, Any]:
+    plain = {**to_json(result), "verdict": result.verdict}
+    if result.accuracy is not None:
+        plain["accuracy"] = {**plain["accuracy"], "difference_points": result.accuracy.difference_points}
+    return plain
+
+
+def _show(results: Sequence[Verification]) -> None:
+    columns: dict[str, list[str]] = {"model": [one.path.name for one in results]}
+    if any(one.accuracy for one in results):
+        columns |= _accuracy_columns([one.accuracy for one in results])
+    if any(one.parity for one in results):
+        columns |= _parity_columns([one.parity for one in results])
+    columns["verdict"] = [one.verdict for one in results]
+    notes = [
+        f"{one.path.name}: accuracy {one.accuracy.verdict}: {one.accuracy.reason}"
+        for one in results
+        if one.accuracy and one.accuracy.reason
+    ]
+    if any(one.parity for one in results):
+        notes.append("errors: relative to the greatest output of the reference")
+    rows = list(zip(*columns.values(), strict=True))
+    title = f"edgecnn verify, backend {results[0].backend}"
+    print_table(title, list(columns), rows, left=("model", "verdict"), caption="\n".join(notes))
+
+
+def _accuracy_columns(checks: Sequence[AccuracyCheck | None]) -> dict[str, list[str]]:
+    measured = [check.measured if check else None for check in checks]
+    stated = {"file says %": "file", "zoo says %": "registry", "published %": "published"}
+    columns = {
+        "images": [f"{one.images:,}" if one else "-" for one in measured],
+        "top-1 %": [percent_text(one.value if one else None) for one in measured],
+    }
+    for title, source in stated.items():
+        cells = [percent_text(_stated(check, source)) for check in checks]
+        if source != "published" or set(cells) != {"-"}:
+            columns[title] = cells
+    off = [check.difference_points if check else None for check in checks]
+    return {**columns, "points off": ["-" if points is None else f"{points:+.2f}" for points in off]}
+
+
+def _stated(check: AccuracyCheck | None, source: str) -> float | None:
+    figures = check.figures if check else ()
+    return next((one.value for one in figures if one.source == source), None)
+
+
+def _parity_columns(checks: Sequence[ParityCheck | None]) -> dict[str, list[str]]:
+    found = [check.difference if check else None for check in checks]
+    return {
+        "inputs": [f"{check.difference.inputs:,} {check.inputs}" if check else "-" for check in checks],
+        "mean error": [_error_text(one.mean) if one else "-" for one in found],
+        "max error": [_error_text(one.max) if one else "-" for one in found],
+        "allowed": ["-" if check is None or check.tolerance is None else f"{check.tolerance:g}" for check in checks],
+        "same first class %": [percent_text(one.agreement if one else None) for one in found],
+    }
+
+
+def _error_text(error: float | None) -> str:
+    return "not finite" if error is None else f"{error:.2g}"
+
+
+__all__ = ["verify"]

@@ -1,0 +1,250 @@
+"""Does a file do what it says? Its accuracy beside the stated ones, and its outputs beside those of another form of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edgecnn.artifacts import load_artifact
+from edgecnn.data import Dataset
+from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
+from edgecnn.exporters.compare import Difference, Side, compare_on_images, compare_on_random
+from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, Verdict, check_accuracy, not_applicable
+from edgecnn.runtimes import OpenOptions, open_session
+from edgecnn.specs import Artifact, Precision
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage ("accuracy", "compare"), images done and images in all."""
+
+TORCH, PUBLISHED = "torch", "published"
+"""Words that `VerifyOptions.against` takes besides a file."""
+
+DEFAULT_TOLERANCE = 1e-4
+"""Between two float32 forms, of the greatest output: a hundred layers amplify the rounding of float32 to about 1e-5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What a file is held against, and how far it may be off.
+
+    Attributes:
+        against: another .onnx file, "torch" (the network it was exported from), "published" (the literature's top-1), or
+            nothing.
+        backend: what runs the file; a reference file runs on it, too.
+        threads: of the backend; None leaves it to the backend.
+        tolerance: greatest difference from the reference, relative to its greatest output; None is 1e-4 between float32
+            forms and no bound otherwise.
+        accuracy_points: greatest difference from a stated top-1, percentage points.
+        weights: the weights file for "torch"; None takes what the file names.
+        seed: of random inputs.
+    """
+
+    against: str = ""
+    backend: str = "cpu"
+    threads: int | None = None
+    tolerance: float | None = None
+    accuracy_points: float = DEFAULT_POINTS
+    weights: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise BadInput("tolerance", expected="at least 0", got=str(self.tolerance))
+        if not self.accuracy_points >= 0:
+            raise BadInput("accuracy tolerance", expected="points, at least 0", got=str(self.accuracy_points))
+        if self.weights is not None and self.against != TORCH:
+            raise Contradiction("weights are for the comparison with torch alone", "give --against torch as well")
+        if self.tolerance is not None and not self.has_reference:
+            raise Contradiction("a tolerance is of the outputs, beside another form", "give --against FILE or torch")
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether outputs are compared."""
+        return self.against not in ("", PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityCheck:
+    """Outputs beside those of a reference.
+
+    Attributes:
+        reference: a file, or "torch".
+        inputs: "random", or the data set.
+        difference: what was found.
+        tolerance: what is allowed, None for no bound.
+        verdict: "reported" without a bound.
+    """
+
+    reference: str
+    inputs: str
+    difference: Difference
+    tolerance: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What came of one file.
+
+    Attributes:
+        path: the file.
+        network: network and variant in one word.
+        precision: of the file.
+        backend: what ran it.
+        accuracy: None where it was not asked for.
+        parity: None where it was not asked for.
+    """
+
+    path: Path
+    network: str
+    precision: Precision
+    backend: str
+    accuracy: AccuracyCheck | None = None
+    parity: ParityCheck | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of both; what has a verdict at all goes before what has none."""
+        found = [check.verdict for check in (self.accuracy, self.parity) if check is not None]
+        ranks: tuple[Verdict, ...] = ("fail", "ok", "reported")
+        return next((verdict for verdict in ranks if verdict in found), "not applicable")
+
+
+def verify(
+    artifact: Artifact,
+    options: VerifyOptions,
+    *,
+    evaluation: Dataset | None = None,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Verification:
+    """Return how a file does; nothing is raised for a figure beyond its tolerance, which is what `hold` is for.
+
+    Args:
+        artifact: the file.
+        options: against what, and how close.
+        evaluation: the labelled set whose test part is run; None leaves accuracy out and compares on random inputs.
+        on_progress: called after every batch of images.
+
+    Raises:
+        BadInput: the file and the images, or the file and its reference, do not fit each other.
+    """
+    accuracy = _accuracy(artifact, options, evaluation, on_progress)
+    parity = None
+    if options.has_reference:
+        images = evaluation if accuracy is not None and accuracy.measured else None
+        parity = _parity(artifact, options, images, on_progress)
+    return Verification(
+        path=artifact.path,
+        network=artifact.spec.title,
+        precision=artifact.precision,
+        backend=options.backend,
+        accuracy=accuracy,
+        parity=parity,
+    )
+
+
+def hold(results: Sequence[Verification]) -> None:
+    """Raise if a file is beyond its tolerance.
+
+    Raises:
+        AccuracyError: of the accuracy; the files are named.
+        ParityError: of the outputs; the first such file is named.
+    """
+    wrong = [(one.path, one.accuracy) for one in results if one.accuracy and one.accuracy.verdict == "fail"]
+    if wrong:
+        told = "; ".join(f"{path} by {check.difference_points:+.2f}" for path, check in wrong)
+        raise AccuracyError(
+            f"measured top-1 differs from what is stated by more than {wrong[0][1].allowed_points:g} points: {told}",
+            "the file was changed, or computes something else on this backend: export or quantize it again",
+        )
+    for one in results:
+        if one.parity and one.parity.verdict == "fail":
+            found = one.parity.difference
+            raise ParityError(
+                f"the outputs of {one.path} and {one.parity.reference}",
+                max_abs=float("nan") if found.max is None else found.max,
+                tolerance=one.parity.tolerance or 0.0,
+                worst=f"the worst of {found.inputs:,} inputs, relative to the greatest output",
+            )
+
+
+def _accuracy(
+    artifact: Artifact, options: VerifyOptions, evaluation: Dataset | None, on_progress: Progress
+) -> AccuracyCheck | None:
+    if evaluation is None:
+        return None if options.has_reference else not_applicable(_why_no_data(artifact), options.accuracy_points)
+    return check_accuracy(
+        artifact,
+        evaluation,
+        backend=options.backend,
+        threads=options.threads,
+        allowed_points=options.accuracy_points,
+        published=options.against == PUBLISHED,
+        on_progress=partial(on_progress, "accuracy"),
+    )
+
+
+def _why_no_data(artifact: Artifact) -> str:
+    spec = artifact.spec
+    if spec.weights == "random":
+        return "random weights"
+    return f"trained on {spec.dataset}: give --data FOLDER" if spec.dataset else "no data set is named: give --data"
+
+
+def _parity(
+    artifact: Artifact, options: VerifyOptions, evaluation: Dataset | None, on_progress: Progress
+) -> ParityCheck:
+    with _open_side(artifact, options) as side, _open_reference(artifact, options) as (reference, precision):
+        if evaluation is None:
+            difference = compare_on_random(side, reference, seed=options.seed)
+        else:
+            progress = partial(on_progress, "compare")
+            difference = compare_on_images(side, reference, evaluation.split("test"), on_progress=progress)
+    tolerance = options.tolerance
+    if tolerance is None and artifact.precision == precision == "fp32":
+        tolerance = DEFAULT_TOLERANCE
+    return ParityCheck(
+        reference=reference.name,
+        inputs="random" if evaluation is None else evaluation.name,
+        difference=difference,
+        tolerance=tolerance,
+        verdict=_parity_verdict(difference, tolerance),
+    )
+
+
+def _parity_verdict(difference: Difference, tolerance: float | None) -> Verdict:
+    if difference.max is None:
+        return "fail"
+    if tolerance is None:
+        return "reported"
+    return "ok" if difference.max <= tolerance else "fail"
+
+
+@contextmanager
+def _open_reference(artifact: Artifact, options: VerifyOptions) -> Iterator[tuple[Side, Precision]]:
+    if options.against == TORCH:
+        from edgecnn.exporters.reference import torch_side  # noqa: PLC0415 (torch, for this comparison only)
+
+        yield torch_side(artifact, weights=options.weights), "fp32"
+        return
+    reference = load_artifact(options.against)
+    with _open_side(reference, options) as side:
+        yield side, reference.precision
+
+
+@contextmanager
+def _open_side(artifact: Artifact, options: VerifyOptions) -> Iterator[Side]:
+    if len(artifact.spec.inputs) != 1:
+        raise BadInput(f"inputs of {artifact.path}", expected="one image", got=str(len(artifact.spec.inputs)))
+    with open_session(artifact, backend=options.backend, options=OpenOptions(threads=options.threads)) as session:
+        source, target = session.inputs[0], session.outputs[0]
+        yield Side(
+            name=str(artifact.path),
+            source=source,
+            target=target,
+            preprocess=artifact.spec.preprocess,
+            run=lambda feed: session.run({source.name: feed})[target.name],
+        )

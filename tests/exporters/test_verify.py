@@ -1,0 +1,244 @@
+"""A file beside what it says of itself, and beside another form of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from edgecnn.artifacts import load_artifact
+from edgecnn.data.dataset import Split
+from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
+from edgecnn.exporters.compare import measure_difference
+from edgecnn.exporters.onnxfile import stamp, write_model
+from edgecnn.exporters.stated import check_accuracy, check_fit
+from edgecnn.exporters.verify import VerifyOptions, hold, verify
+from edgecnn.preprocess import prepare
+from edgecnn.runtimes import open_session
+from edgecnn.specs import Accuracy, Artifact
+from edgecnn.testing.models import TINY, TINY_BATCH1, TINY_INT8
+
+Images = NDArray[np.uint8]
+Write = Callable[..., Artifact]
+
+
+@dataclass(frozen=True)
+class Quarters:
+    """The set that `tiny` was trained on, as far as it goes: three of four labels are what `tiny` answers."""
+
+    images: Images
+    answers: NDArray[np.int64]
+    name: str = "quarters"
+    labels: tuple[str, ...] = ("a", "b", "c", "d")
+
+    def split(self, name: str) -> Split:
+        right = np.arange(len(self.images)) % 4 != 0
+        return Split(name, self.images, np.where(right, self.answers, (self.answers + 1) % 4), trained=False)
+
+    def unlabelled(self) -> Split:
+        return self.split("calibration")
+
+
+@pytest.fixture
+def quarters(tiny: Path, images: Images) -> Quarters:
+    preprocess = load_artifact(tiny).spec.preprocess
+    assert preprocess is not None
+    with open_session(load_artifact(tiny)) as session:
+        return Quarters(images, session.run({"input": prepare(images, preprocess)})["logits"].argmax(axis=1))
+
+
+def stated(value: float, images: int = 96, **other: Any) -> Accuracy:
+    fields = {"metric": "top1", "dataset": "quarters", "split": "test", "precision": "fp32", "backend": "cpu"}
+    return Accuracy(value=value, images=images, **{**fields, **other})
+
+
+@pytest.fixture
+def write(tiny: Path, tmp_path: Path) -> Write:
+    """`write(bias=0.5, accuracy=(...), ...)`: tiny with other stated values, a number added to its first logit."""
+
+    def write(name: str = "made.onnx", bias: float = 0.0, **spec: Any) -> Artifact:
+        source, model = load_artifact(tiny), ir.load(tiny)
+        last = model.graph[-1].inputs[2]
+        assert last is not None and last.const_value is not None
+        last.const_value = ir.tensor(last.const_value.numpy() + np.float32([bias, 0, 0, 0]), name=last.name)
+        stamp(model, replace(source.spec, **spec), source.lineage)
+        write_model(model, tmp_path / name)
+        return load_artifact(tmp_path / name)
+
+    return write
+
+
+def test_an_accuracy_that_holds(write: Write, quarters: Quarters) -> None:
+    result = verify(write(accuracy=(stated(0.75), stated(0.1, precision="int8"))), VerifyOptions(), evaluation=quarters)
+    assert result.verdict == "ok"
+    assert result.parity is None
+    assert result.accuracy is not None
+    assert result.accuracy.measured == stated(0.75)
+    (figure,) = result.accuracy.figures
+    assert (figure.source, figure.value, figure.difference_points, figure.comparable) == ("file", 0.75, 0.0, True)
+    hold([result])
+
+
+def test_weights_that_were_altered_by_hand_fail(write: Write, quarters: Quarters) -> None:
+    result = verify(write(bias=100.0, accuracy=(stated(0.75),)), VerifyOptions(), evaluation=quarters)
+    assert result.verdict == "fail"
+    with pytest.raises(AccuracyError, match=r"made\.onnx by -"):
+        hold([result])
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [(0.99, "fail"), (1.0, "ok")])
+def test_the_tolerance_is_in_points(write: Write, quarters: Quarters, allowed: float, verdict: str) -> None:
+    artifact = write(accuracy=(stated(0.76),))
+    assert check_accuracy(artifact, quarters, allowed_points=allowed).verdict == verdict
+
+
+def test_another_number_of_images_is_not_compared(write: Write, quarters: Quarters) -> None:
+    check = check_accuracy(write(accuracy=(stated(0.2, images=10_000),)), quarters)
+    assert (check.verdict, check.difference_points) == ("reported", None)
+    assert "10,000 images (file)" in check.reason
+    assert check_accuracy(write(), quarters).reason == "no accuracy on these images is stated"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"weights": "random", "dataset": None}, "random weights"),
+        ({"dataset": "imagenet", "labels": ("x", "y", "z", "w")}, "trained on imagenet, not on quarters"),
+    ],
+)
+def test_where_accuracy_means_nothing(write: Write, quarters: Quarters, spec: dict[str, Any], reason: str) -> None:
+    result = verify(write(accuracy=(stated(0.1),), **spec), VerifyOptions(), evaluation=quarters)
+    assert result.accuracy is not None
+    assert (result.verdict, result.accuracy.reason, result.accuracy.measured) == ("not applicable", reason, None)
+    hold([result])
+
+
+def test_a_folder_with_the_same_classes_serves(write: Write, quarters: Quarters) -> None:
+    check = check_accuracy(write(accuracy=(stated(0.1),)), replace(quarters, name="folder:more"))
+    assert check.measured is not None
+    assert (check.measured.value, check.verdict) == (0.75, "reported")
+
+
+def test_another_count_of_classes_names_both(write: Write, quarters: Quarters) -> None:
+    five = replace(quarters, labels=("a", "b", "c", "d", "e"))
+    with pytest.raises(BadInput, match=r"made\.onnx: expected 5, as quarters has, got 4"):
+        check_fit(write(labels=()), five)
+
+
+def test_a_file_without_a_description_is_named(tiny: Path, quarters: Quarters, tmp_path: Path) -> None:
+    model = onnx.load(tiny)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    with pytest.raises(BadInput, match=r"bare\.onnx does not say how an image becomes its input"):
+        check_fit(load_artifact(tmp_path / "bare.onnx"), quarters)
+
+
+def test_the_difference_is_relative_to_the_greatest_output() -> None:
+    pairs = [
+        (np.float32([[1, 2], [3, 0]]), np.float32([[1, 2], [4, 0]])),
+        (np.float32([[-8, 1]]), np.float32([[-8, -9]])),
+    ]
+    found = measure_difference(pairs)
+    assert found.inputs == 3
+    assert found.max == pytest.approx(10 / 9)
+    assert found.mean == pytest.approx(11 / 6 / 9)
+    assert found.agreement == pytest.approx(2 / 3)
+
+
+def test_outputs_that_are_not_numbers_fail(tiny: Path, write: Write) -> None:
+    result = verify(write(bias=np.nan), VerifyOptions(against=str(tiny)))
+    assert result.parity is not None
+    assert (result.verdict, result.parity.difference.max) == ("fail", None)
+    with pytest.raises(ParityError):
+        hold([result])
+
+
+def test_a_form_that_is_off_by_a_known_amount(tiny: Path, write: Write, quarters: Quarters) -> None:
+    made = write(bias=0.01)
+    for evaluation, inputs, count in ((None, "random", 32), (quarters, "quarters", 96)):
+        result = verify(made, VerifyOptions(against=str(tiny)), evaluation=evaluation)
+        parity = result.parity
+        assert parity is not None
+        assert (result.verdict, parity.tolerance, parity.inputs) == ("fail", 1e-4, inputs)
+        assert parity.difference.inputs == count
+        assert parity.difference.mean == pytest.approx(parity.difference.max / 4, rel=1e-2)  # one of four logits
+        with pytest.raises(ParityError, match=r"made\.onnx and .*tiny\.onnx"):
+            hold([result])
+    loose = VerifyOptions(against=str(tiny), tolerance=1.0)
+    assert verify(made, loose).verdict == "ok"
+
+
+def test_int8_is_reported_unless_a_tolerance_is_given() -> None:
+    free = verify(load_artifact(TINY_INT8), VerifyOptions(against=str(TINY)))
+    assert free.verdict == "reported"
+    assert free.parity is not None
+    assert 1e-4 < (free.parity.difference.max or 0.0) < 0.2
+    strict = verify(load_artifact(TINY_INT8), VerifyOptions(against=str(TINY), tolerance=1e-4))
+    assert strict.verdict == "fail"
+
+
+def test_a_fixed_batch_is_met() -> None:
+    result = verify(load_artifact(TINY_BATCH1), VerifyOptions(against=str(TINY)))
+    assert result.parity is not None
+    assert (result.verdict, result.parity.difference.inputs) == ("ok", 32)
+
+
+def test_random_inputs_are_those_of_the_seed(tiny: Path, write: Write) -> None:
+    found = [verify(write(bias=0.01), VerifyOptions(against=str(tiny), seed=seed)).parity for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_reference_of_another_kind_names_both(tiny: Path) -> None:
+    with pytest.raises(BadInput, match=r"tiny\.onnx: expected float32 \[N, 3\], as .*tiny\.onnx, got float32 \[N, 4\]"):
+        verify(load_artifact(tiny), VerifyOptions(against=str(TINY)))
+
+
+def test_options_that_exclude_each_other() -> None:
+    with pytest.raises(Contradiction, match="weights are for the comparison with torch"):
+        VerifyOptions(weights="x.safetensors", against="other.onnx")
+    with pytest.raises(Contradiction, match="beside another form"):
+        VerifyOptions(tolerance=1e-3)
+    with pytest.raises(BadInput, match="at least 0"):
+        VerifyOptions(tolerance=float("nan"), against="torch")
+
+
+def test_torch_is_built_again_from_what_the_file_says(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgecnn.exporters.network import ExportOptions, export_network
+    from edgecnn.exporters.reference import form_of_artifact
+    from edgecnn.zoo.registry import build, make_form
+    from edgecnn.zoo.weights import load_weights, save_weights
+
+    form = make_form("lenet5", form="relu", classes=4)
+    module = build(form)
+    load_weights(module, form, "random", seed=5)
+    save_weights(module, tmp_path / "mine.safetensors")
+    options = ExportOptions(weights=str(tmp_path / "mine.safetensors"))
+    made = export_network(form, tmp_path / "made.onnx", options)
+    assert form_of_artifact(made) == form
+    result = verify(made, VerifyOptions(against="torch"))
+    assert result.parity is not None
+    assert (result.verdict, result.parity.reference) == ("ok", "torch")
+
+    (tmp_path / "mine.safetensors").rename(tmp_path / "away.safetensors")
+    with pytest.raises(BadInput, match="are not beside it"):
+        verify(made, VerifyOptions(against="torch"))
+    assert verify(made, VerifyOptions(against="torch", weights=str(tmp_path / "away.safetensors"))).verdict == "ok"
+
+    load_weights(module, form, "random", seed=6)
+    save_weights(module, tmp_path / "other.safetensors")
+    other = verify(made, VerifyOptions(against="torch", weights=str(tmp_path / "other.safetensors")))
+    assert other.verdict == "fail"
+
+
+def test_what_is_not_of_the_zoo_has_no_torch_form(tiny: Path) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(BadInput, match="no network of the zoo"):
+        verify(load_artifact(tiny), VerifyOptions(against="torch"))
