@@ -102,7 +102,11 @@ def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int
 
 
 def measure_difference(answers: Iterable[tuple[Array, Array]]) -> Difference:
-    """Return how far answers [N, classes] are from reference answers, given in pairs batch by batch."""
+    """Return how far answers [N, classes] are from reference answers, given in pairs batch by batch.
+
+    Raises:
+        BadInput: there are none.
+    """
     inputs = agreeing = values = 0
     total = worst = largest = 0.0
     for given, expected in answers:
@@ -112,6 +116,8 @@ def measure_difference(answers: Iterable[tuple[Array, Array]]) -> Difference:
         # numpy's maximum, unlike Python's, keeps a value that is not a number.
         total, worst = total + float(error.sum()), float(np.maximum(worst, error.max()))
         largest = float(np.maximum(largest, np.abs(expected).max()))
+    if not inputs:
+        raise BadInput("inputs to compare on", expected="at least one", got="none")
     if not (np.isfinite(total) and np.isfinite(largest)):
         return Difference(inputs=inputs, mean=None, max=None, agreement=agreeing / inputs)
     scale = max(largest, float(np.finfo(np.float32).tiny))

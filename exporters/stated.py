@@ -19,6 +19,9 @@ Verdict = Literal["ok", "fail", "reported", "not applicable"]
 DEFAULT_POINTS = 0.1
 """Ten of 10,000 images: engines and processors round differently, which moves a few images across a border."""
 
+# Russakovsky et al. 2015: published top-1 is of all validation images.
+_IMAGENET_VALIDATION = 50_000
+
 # Points are differences of counts over the images; what is below this is their rounding in floating point.
 _ROUNDING_POINTS = 1e-6
 
@@ -30,14 +33,14 @@ class Figure:
     Attributes:
         source: "file" (stamped inside), "registry" (of the zoo's bundled weights) or "published".
         value: 0..1.
-        images: how many images it was measured on, None when unknown.
+        images: how many images it was measured on.
         difference_points: measured minus stated, percentage points.
         comparable: whether both are about the same images.
     """
 
     source: str
     value: float
-    images: int | None
+    images: int
     difference_points: float
     comparable: bool
 
@@ -180,16 +183,18 @@ def _registered(artifact: Artifact, measured: Accuracy, *, published: bool) -> I
         yield _figure("registry", bundled.top1, bundled.images, measured)
     top1 = _published_top1(network, spec.title)
     if published and spec.weights.startswith("imagenet") and top1 is not None:
-        yield _figure("published", top1, None, measured)
+        yield _figure("published", top1, _IMAGENET_VALIDATION, measured)
 
 
 def _published_top1(network: Network, title: str) -> float | None:
-    return next((row.top1 for row in network.published if row.form.title == title and row.top1 is not None), None)
+    """Return what the publisher of a form's file states about that file."""
+    rows = (row for row in network.published if row.form.title == title)
+    return next((row.file_top1 for row in rows if row.file_top1 is not None), None)
 
 
-def _figure(source: str, value: float, images: int | None, measured: Accuracy) -> Figure:
+def _figure(source: str, value: float, images: int, measured: Accuracy) -> Figure:
     points = round(100 * (measured.value - value), 6)
-    comparable = images in (None, measured.images)
+    comparable = images == measured.images
     return Figure(source=source, value=value, images=images, difference_points=points, comparable=comparable)
 
 

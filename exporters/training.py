@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -174,8 +175,8 @@ def _numbers(options: Mapping[str, object]) -> dict[str, Scalar]:
             read = json.loads(value) if isinstance(value, str) else value
         except json.JSONDecodeError:
             read = None
-        if not isinstance(read, (bool, int, float)):
-            raise BadInput(name, expected="a number, true or false", got=str(value))
+        if not isinstance(read, (bool, int, float)) or not math.isfinite(read):
+            raise BadInput(name, expected="a finite number, true or false", got=str(value))
         values[name] = read
     return values
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgecnn.cli.options import MODELS, data_option, json_option, output_option, pairs_option, with_pairs
-from edgecnn.cli.output import print_json, progress
+from edgecnn.cli.output import print_json, progress, say
 from edgecnn.data import Dataset, open_dataset
 from edgecnn.errors import BadInput
 from edgecnn.exporters.network import ExportOptions, export_network
@@ -16,6 +16,7 @@ from edgecnn.units import bytes_text, percent_text
 from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.network import Form
 from edgecnn.zoo.published import fetch_published
+from edgecnn.zoo.registry import find
 
 _MEGABYTE = 1_000_000
 
@@ -70,6 +71,8 @@ def export(
         "channels": None if channels is None else int(channels),
     }
     form, source = choose_form(network, weights, **with_pairs(asked, pairs))
+    if source == "bundled" and form.network != find(network).name:
+        say(f"{find(network).name} has no trained weights of its own; its small-image form {form.network} has")
     if source == "imagenet":
         run_fetch(form)
     options = ExportOptions(weights=source, opset=opset, batch=batch, seed=seed)
@@ -105,12 +108,16 @@ def run_export(form: Form, *, output: Path, options: ExportOptions, evaluation: 
 
 
 def describe(artifact: Artifact) -> str:
-    """Return one line about a written file: where, how large, how accurate."""
+    """Return one line about a written file: where, what, how large, how accurate on what."""
     spec = artifact.spec
-    accuracy = [f"top-1 {percent_text(one.value)}% of {one.images:,} test images" for one in spec.accuracy]
+    accuracy = [
+        f"top-1 {percent_text(one.value)}% of {one.images:,} test images of {one.dataset}" for one in spec.accuracy
+    ]
     if not accuracy:
         accuracy = ["accuracy not applicable: random weights" if spec.weights == "random" else "accuracy not measured"]
+    channels, height, width = spec.inputs[0].shape[1:]
     parts = [
+        f"{height}x{width}x{channels} to {spec.outputs[0].shape[-1]} classes",
         bytes_text(artifact.size_bytes),
         f"opset {artifact.opset}",
         "equals torch on the batches compared",

@@ -79,7 +79,7 @@ def load_state(model: nn.Module, form: Form, state: Mapping[str, Tensor], path: 
     own = model.state_dict()
     shapes = _shapes(own)
     network = find(form.network)
-    for rule, translated in _translations(network, state):
+    for rule, translated in _translations(form, state):
         if not _misfit(shapes, _shapes(translated)).size:
             if rule and not _agrees(rule, form):
                 raise _of_other_options(rule, form, path)
@@ -107,7 +107,7 @@ def choose_among(forms: Sequence[Form], state: Mapping[str, Tensor]) -> tuple[Fo
     nearly: list[tuple[Form, Checkpoint | None]] = []
     for form in forms:
         shapes = _shapes_of(form)
-        for rule, translated in _translations(find(form.network), found):
+        for rule, translated in _translations(form, found):
             misfit = _misfit(shapes, translated)
             if rule and not _agrees(rule, form):
                 continue
@@ -124,13 +124,15 @@ def _renamed(rule: Checkpoint, key: str) -> str:
     return key
 
 
-def _translations(network: Network, state: Mapping[str, T]) -> Iterator[tuple[Checkpoint | None, Mapping[str, T]]]:
+def _translations(form: Form, state: Mapping[str, T]) -> Iterator[tuple[Checkpoint | None, Mapping[str, T]]]:
     """Yield the state dict as it is, then by every rule.
 
-    As it is, it belongs to the rule that renames nothing, where the network has one: such a rule tells the preprocessing
-    of a publisher who uses our names.
+    As it is, it belongs to the rule that renames nothing, where the network has one and the form is what was published:
+    such a rule tells the preprocessing of a publisher who uses our names. Another form is the user's own.
     """
-    yield next((rule for rule in network.checkpoints if not rule.rename), None), state
+    network = find(form.network)
+    own_names = (rule for rule in network.checkpoints if not rule.rename and _is_published(form, network, rule))
+    yield next(own_names, None), state
     for rule in network.checkpoints:
         translated = translate(rule, state)
         # A rule that has names to change and changes none is not about this file.
@@ -141,6 +143,12 @@ def _translations(network: Network, state: Mapping[str, T]) -> Iterator[tuple[Ch
 
 def _agrees(rule: Checkpoint, form: Form) -> bool:
     return rule.options.items() <= form.options.items()
+
+
+def _is_published(form: Form, network: Network, rule: Checkpoint) -> bool:
+    """Tell whether a form differs from the plain one by what the rule says and the input size at most."""
+    plain = {**{option.name: option.default for option in network.options}, **rule.options}
+    return (form.options, form.channels, form.classes) == (plain, network.channels, network.classes)
 
 
 def _of_other_options(rule: Checkpoint, form: Form, path: Path) -> BadInput:
@@ -189,7 +197,7 @@ def _refusal(
     network: Network, form: Form, own: Mapping[str, Shape], found: Mapping[str, Shape], path: Path
 ) -> BadInput:
     """Return the error that says what a state dict is instead of this form."""
-    misfits = [_misfit(own, translated) for _, translated in _translations(network, found)]
+    misfits = [_misfit(own, translated) for _, translated in _translations(form, found)]
     for misfit in misfits:
         if other := _other_ends(misfit, form):
             what, option = other
@@ -243,7 +251,7 @@ def _has_keys_of(form: Form, found: Mapping[str, Shape]) -> bool:
         own = _shapes_of(form)
     except EdgecnnError:
         return False
-    misfits = (_misfit(own, translated) for _, translated in _translations(find(form.network), found))
+    misfits = (_misfit(own, translated) for _, translated in _translations(form, found))
     return any(not misfit.size or _other_ends(misfit, form) for misfit in misfits)
 
 

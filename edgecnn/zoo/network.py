@@ -129,6 +129,14 @@ class Published:
     sha256_prefix: str = ""
     notes: str = ""
 
+    @property
+    def file_top1(self) -> float | None:
+        """What the publisher of the file behind `weights_url` states about it, 0..1; the paper's may be another."""
+        if not self.weights_url.startswith("https://download.pytorch.org/"):
+            return self.top1 if self.weights_url else None
+        stated = ((self.accuracy_source, self.top1), (self.other_source, self.top1_other))
+        return next((top1 for source, top1 in stated if source.startswith("torchvision")), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundled:

@@ -41,7 +41,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     if path.suffix.lower() in PICKLES:
         return _unwrapped(_read_pickle(path), path)
     try:
-        return load_file(path)
+        return _unwrapped(load_file(path), path)
     except SafetensorError as error:
         raise _damaged(path, error) from None
 

@@ -54,6 +54,11 @@ def quarters(tiny: Path, images: Images) -> Quarters:
         return Quarters(images, session.run({"input": prepare(images, preprocess)})["logits"].argmax(axis=1))
 
 
+def test_nothing_to_compare_on_is_said() -> None:
+    with pytest.raises(BadInput, match="at least one"):
+        measure_difference([])
+
+
 def stated(value: float, images: int = 96, **other: Any) -> Accuracy:
     fields = {"metric": "top1", "dataset": "quarters", "split": "test", "precision": "fp32", "backend": "cpu"}
     return Accuracy(value=value, images=images, **{**fields, **other})

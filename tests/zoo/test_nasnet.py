@@ -240,3 +240,9 @@ def test_what_cannot_be_built_is_refused_with_the_reason() -> None:
         build(make_form("nasnet", input_size=8, width=0.125, cells=1), training={"aux_heads": True})
     with pytest.raises(UnknownName, match="stochastic_depth"):
         build(make_form("nasnet"), training={"stochastic_depth": 0.1})
+
+
+@pytest.mark.parametrize("drop_path", [1.0, -0.1])
+def test_a_drop_path_that_drops_everything_is_refused(drop_path: float) -> None:
+    with pytest.raises(UsageError, match="drop_path must be at least 0 and below 1"):
+        build(make_form("nasnet", width=0.125, cells=1), training={"drop_path": drop_path})

@@ -19,6 +19,7 @@ from torch import nn
 from edgecnn.errors import BadInput, Contradiction, UnavailableError, UnknownName, UsageError
 from edgecnn.zoo import Bundled, Form, build, find, load_weights, make_form, networks, save_weights
 from edgecnn.zoo.catalog import preprocess_of
+from edgecnn.zoo.sizes import known_sizes
 from edgecnn.zoo.weights import Origin, load_bundled, read_origin
 
 LENET = make_form("lenet")
@@ -317,6 +318,29 @@ def test_every_bundled_file_fits_its_network() -> None:
             without_batch_norm = network.family in ("LeNet", "AlexNet", "ZFNet", "NiN")
             assert network.bundled.top1 >= (0.90 if without_batch_norm else 0.925)
             assert network.bundled.images == 10_000
+
+
+def test_bundled_weights_are_small() -> None:
+    bundled = [network.bundled for network in networks() if network.bundled]
+    for one in bundled:
+        sizes = known_sizes(one.form)
+        assert sizes is not None
+        assert (sizes.params <= 1_000_000, sizes.macs <= 80_000_000) == (True, True), one.form.title
+    assert sum(one.path.stat().st_size for one in bundled) <= 16 << 20
+
+
+def test_a_safetensors_file_of_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:
+    form = make_form("lenet")
+    state = {f"module.{key}": tensor.contiguous() for key, tensor in trained(form).state_dict().items()}
+    save_file(state, tmp_path / "wrapped.safetensors")
+    load_weights(build(form), form, tmp_path / "wrapped.safetensors")
+
+
+def test_a_users_own_form_does_not_take_the_publishers_preprocessing(tmp_path: Path) -> None:
+    for options in ({"width": 0.125}, {"norm": "bn", "width": 0.125}):
+        form = make_form("googlenet", input_size=32, **options)
+        torch.save(trained(form).state_dict(), tmp_path / "mine.pth")
+        assert load_weights(build(form), form, tmp_path / "mine.pth").preprocess is None
 
 
 def test_a_file_says_what_it_was_trained_on(tmp_path: Path) -> None:

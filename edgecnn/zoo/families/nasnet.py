@@ -77,6 +77,9 @@ class NASNet(nn.Module):
         in_channels: 3 for RGB, 1 for grayscale.
         drop_path: drop probability of the last cell at the end of the training, 0..1.
         aux_size: height and width of the second stage; None for no auxiliary head.
+
+    Raises:
+        ValueError: a drop_path outside 0..1.
     """
 
     aux_weight: float = _AUX_WEIGHT
@@ -97,6 +100,8 @@ class NASNet(nn.Module):
         aux_size: int | None,
     ) -> None:
         super().__init__()
+        if not 0 <= drop_path < 1:
+            raise ValueError("drop_path must be at least 0 and below 1")
         self.skip_reduction, self.drop_path, self._eps = skip_reduction, drop_path, eps
         stem: OrderedDict[str, nn.Module] = OrderedDict()
         stride, padding = (2, 0) if stem_cells else (1, 1)
