@@ -118,7 +118,7 @@ def test_bench_prints_a_table_that_names_the_machine(run_edgecnn: Run, models: P
     assert "tiny" in done.stdout
     assert "n/a: random weights have no accuracy" in done.stdout
     assert "8x8x1" in done.stdout
-    assert "cores" in done.stdout
+    assert " core" in done.stdout
     assert (models.parent / "other.jsonl").is_file()
 
 

@@ -1,7 +1,9 @@
 """Record what the original implementations answer: `python record.py [NAME...]` writes a file per network beside this one.
 
 Needs torchvision and timm, which the tests do not: they read the files. A file holds where the answer comes from, every
-key of the state dict with its shape, the size of the input and the logits; weights and image follow by `formula.py`.
+key of the state dict with its shape, the size of the input and the logits; weights and image follow by `formula.py`. The
+answer is in double precision: with random weights the deepest networks amplify the rounding of single precision, which
+differs from processor to processor, a million times.
 """
 
 from __future__ import annotations
@@ -74,11 +76,11 @@ def main(names: list[str]) -> None:
 
 def record(original: Original) -> dict[str, Any]:
     """Return what is written about one network."""
-    model = _make(original).eval()
+    model = _make(original).eval().double()
     shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
     state = {key: torch.from_numpy(array) for key, array in formula.draw_state(shapes).items()}
     model.load_state_dict(state, strict=True)
-    images = torch.from_numpy(formula.draw_images((1, 3, original.input_size, original.input_size)))
+    images = torch.from_numpy(formula.draw_images((1, 3, original.input_size, original.input_size))).double()
     with torch.inference_mode():
         logits = model(images)[0].tolist()
     assert max(map(abs, logits)) < 1e12, "activations grow without bound"
