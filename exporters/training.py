@@ -133,12 +133,17 @@ def run_training(
     (accuracy,) = export_network(
         plan.form, exported, ExportOptions(weights=str(weights)), evaluation=dataset
     ).spec.accuracy
+    _write_log(weights.with_suffix(".toml"), plan, curve, accuracy, images=len(split))
+    return Trained(weights=weights, accuracy=accuracy, curve=tuple(curve))
+
+
+def _write_log(path: Path, plan: TrainingPlan, curve: list[Epoch], accuracy: Accuracy, *, images: int) -> None:
     write_training_log(
-        weights.with_suffix(".toml"),
+        path,
         network=_described(plan),
         recipe=plan.recipe,
         curve=curve,
-        environment={"images": len(split), "torch": torch.__version__, "threads": torch.get_num_threads()}
+        environment={"images": images, "torch": torch.__version__, "threads": torch.get_num_threads()}
         | {"machine": platform.machine(), "edgecnn": edgecnn.__version__},
         result={
             "dataset": accuracy.dataset,
@@ -148,7 +153,6 @@ def run_training(
             "measured": "through the exported fp32 file on backend cpu",
         },
     )
-    return Trained(weights=weights, accuracy=accuracy, curve=tuple(curve))
 
 
 def _for_inference(model: nn.Module, form: Form) -> nn.Module:

@@ -70,9 +70,10 @@ def export(
         "classes": classes,
         "channels": None if channels is None else int(channels),
     }
-    form, source = choose_form(network, weights, **with_pairs(asked, pairs))
-    if source == "bundled" and form.network != find(network).name:
-        say(f"{find(network).name} has no trained weights of its own; its small-image form {form.network} has")
+    entry = find(network)
+    form, source = choose_form(entry, weights, **with_pairs(asked, pairs))
+    if source == "bundled" and form.network != entry.name:
+        say(f"{entry.name} has no trained weights of its own; its small-image form {form.network} has")
     if source == "imagenet":
         run_fetch(form)
     options = ExportOptions(weights=source, opset=opset, batch=batch, seed=seed)

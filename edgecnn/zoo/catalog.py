@@ -1,8 +1,8 @@
 """Reading the tables of the zoo: the catalogue, published.csv, and the TOML beside each bundled weights file.
 
-A family is a file in `families/`: the paper, the options that its networks share, and a table per network that names
-its builder and the data set of the paper's form. Numbers that sources state are rows of published.csv; the first row of
-a form stands for it. Unknown keys are errors.
+A family is a file in `families/`: the paper, the options that its networks share, what acts in training only in all of them,
+and a table per network that names its builder and the data set of the paper's form. Numbers that sources state are rows of
+published.csv; the first row of a form stands for it. Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class _Family:
     family: str
     paper: Paper
     options: Mapping[str, _Option] = field(default_factory=dict)
+    training_options: Mapping[str, str] = field(default_factory=dict)
     networks: Mapping[str, _Entry]
 
 
@@ -135,7 +136,7 @@ def _read_family(path: Path, datasets: Mapping[str, _Dataset]) -> Iterator[Netwo
             input_sizes=entry.input_sizes,
             aliases=entry.aliases,
             small=entry.small,
-            training_options=entry.training_options,
+            training_options={**family.training_options, **entry.training_options},
             checkpoints=tuple(_checked(rule, name, entry.options, path) for rule in entry.checkpoints),
         )
 

@@ -21,7 +21,7 @@ from edgecnn.specs import Preprocess
 from edgecnn.zoo.meta import build_on_meta
 from edgecnn.zoo.network import Checkpoint, Form, Network
 from edgecnn.zoo.registry import find, make_form, networks
-from edgecnn.zoo.sizes import known_sizes
+from edgecnn.zoo.sizes import forms_of, known_sizes
 from edgecnn.zoo.statedict import first_three
 
 T = TypeVar("T")
@@ -147,8 +147,8 @@ def _agrees(rule: Checkpoint, form: Form) -> bool:
 
 def _is_published(form: Form, network: Network, rule: Checkpoint) -> bool:
     """Tell whether a form differs from the plain one by what the rule says and the input size at most."""
-    plain = {**{option.name: option.default for option in network.options}, **rule.options}
-    return (form.options, form.channels, form.classes) == (plain, network.channels, network.classes)
+    options: dict[str, Any] = dict(rule.options)
+    return form.shares_weights(make_form(network, **options))
 
 
 def _of_other_options(rule: Checkpoint, form: Form, path: Path) -> BadInput:
@@ -263,6 +263,4 @@ def _near_in_size(form: Form, found: Mapping[str, Shape]) -> bool:
 
 def _forms(network: Network) -> Iterable[Form]:
     """Return the plain form and those that are published or bundled, one for each choice of options."""
-    forms = [make_form(network), *(row.form for row in network.published)]
-    forms += [network.bundled.form] if network.bundled else []
-    return {str((form.options, form.channels)): form for form in reversed(forms)}.values()
+    return {str((form.options, form.channels)): form for form in reversed(tuple(forms_of(network)))}.values()

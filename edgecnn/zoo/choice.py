@@ -8,7 +8,7 @@ from typing import Any
 from edgecnn.errors import BadInput, Contradiction, UsageError
 from edgecnn.zoo.network import Form, Network
 from edgecnn.zoo.published import published_files, published_form
-from edgecnn.zoo.registry import bundled_form, find, make_form, networks
+from edgecnn.zoo.registry import bundled_form, bundled_names, find, make_form
 
 
 def choose_form(
@@ -57,14 +57,12 @@ def _bundled(entry: Network, asked: dict[str, Any]) -> Form:
         return _bundled(find(entry.small), asked)
     if bundled is None:
         make_form(entry, **asked)  # an impossible option is the first thing to say
-        trained = [one for one in networks() if one.bundled]
-        family = [one.name for one in trained if one.family == entry.family]
+        family = bundled_names(entry.family)
         near = f"; bundled in the {entry.family} family: {', '.join(family)}" if family else ""
-        names = ", ".join(one.name for one in trained)
         published = "imagenet, --weights " if published_files(entry) else ""
         raise UsageError(
             f"{entry.name} has no bundled weights",
-            f"give --weights {published}random or --weights FILE{near}; all bundled: {names}",
+            f"give --weights {published}random or --weights FILE{near}; all bundled: {', '.join(bundled_names())}",
         )
     wanted = make_form(entry, **{**_options(bundled), **asked})
     if wanted != bundled:

@@ -61,6 +61,10 @@ class Form:
         """Network and variant in one word, "mobilenet_v1_0.25_32"; it is also the stem of the file."""
         return joined_title(self.network, self.variant)
 
+    def shares_weights(self, other: Form) -> bool:
+        """Tell whether another form of the same network has the same weights: the input size is free."""
+        return (self.options, self.channels, self.classes) == (other.options, other.channels, other.classes)
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one input."""

@@ -9,14 +9,14 @@ from typing import Any
 from edgecnn.errors import Contradiction, UnavailableError, UsageError
 from edgecnn.zoo.download import cache_folder, download, file_name
 from edgecnn.zoo.network import Form, Network, Published
-from edgecnn.zoo.registry import find, make_form, networks
+from edgecnn.zoo.registry import bundled_names, find, make_form
 
 
 def published_files(network: Network) -> tuple[Published, ...]:
     """Return the rows that have a weights file and a SHA-256 to check it by, those of the plain form first."""
     plain = make_form(network)
     rows = [row for row in network.published if row.weights_url and row.sha256_prefix]
-    return tuple(sorted(rows, key=lambda row: not _same_weights(row.form, plain)))
+    return tuple(sorted(rows, key=lambda row: not row.form.shares_weights(plain)))
 
 
 def published_file(form: Form) -> Published:
@@ -28,14 +28,9 @@ def published_file(form: Form) -> Published:
     network = find(form.network)
     rows = published_files(network)
     for row in rows:
-        if _same_weights(row.form, form):
+        if row.form.shares_weights(form):
             return row
-    if not rows:
-        raise UsageError(f"no published weights file is registered for {network.name}", choices(network))
-    raise Contradiction(
-        f"the published weights of {network.name} are for {_listed(rows)}, not {described(form)}",
-        "leave the options out, or give --weights random or --weights FILE",
-    )
+    raise _no_file(network, form, rows)
 
 
 def published_form(network: Network, asked: dict[str, Any]) -> Form:
@@ -50,13 +45,13 @@ def published_form(network: Network, asked: dict[str, Any]) -> Form:
         Contradiction: they are of other forms than asked for.
     """
     plain = make_form(network, **asked)
-    for row in published_files(network):
+    rows = published_files(network)
+    for row in rows:
         kept = {"input_size": row.form.input_size, "classes": row.form.classes, "channels": row.form.channels}
         form = make_form(network, **{**kept, **row.form.options, **asked})
-        if _same_weights(row.form, form):
+        if row.form.shares_weights(form):
             return form
-    published_file(plain)
-    return plain
+    raise _no_file(network, plain, rows)
 
 
 def fetch_published(
@@ -88,8 +83,7 @@ def fetch_published(
 
 def choices(network: Network, *, published: bool = True) -> str:
     """Return the weights that can be had for a network, as a hint; those of publishers may be left out."""
-    bundled = [other for other in networks() if other.bundled]
-    family = [other.name for other in bundled if other.family == network.family and other is not network]
+    family = [name for name in bundled_names(network.family) if name != network.name]
     near = f"; of the {network.family} family, {', '.join(family)} has bundled weights" if family else ""
     words = {"bundled": network.bundled, "imagenet": published and published_files(network)}
     own = "".join(f"{word}, " for word, there in words.items() if there)
@@ -101,9 +95,14 @@ def described(form: Form) -> str:
     return f"{form.title} with {form.channels} channel{'s' * (form.channels > 1)} and {form.classes} classes"
 
 
+def _no_file(network: Network, form: Form, rows: tuple[Published, ...]) -> UsageError:
+    if not rows:
+        return UsageError(f"no published weights file is registered for {network.name}", choices(network))
+    return Contradiction(
+        f"the published weights of {network.name} are for {_listed(rows)}, not {described(form)}",
+        "leave the options out, or give --weights random or --weights FILE",
+    )
+
+
 def _listed(rows: tuple[Published, ...]) -> str:
     return ", ".join(dict.fromkeys(described(row.form) for row in rows))
-
-
-def _same_weights(one: Form, other: Form) -> bool:
-    return (one.options, one.channels, one.classes) == (other.options, other.channels, other.classes)

@@ -42,6 +42,7 @@ __all__ = [
     "broken",
     "build",
     "bundled_form",
+    "bundled_names",
     "find",
     "make_form",
     "networks",
@@ -130,6 +131,11 @@ def bundled_form(network: str | Network) -> Form | None:
     if is_ensemble(entry.name):
         return bundled_ensemble(entry, find)
     return entry.bundled.form if entry.bundled else None
+
+
+def bundled_names(family: str | None = None) -> list[str]:
+    """Return the names of the networks with trained weights in the package, of one family or of all."""
+    return [one.name for one in networks() if one.bundled and family in (None, one.family)]
 
 
 def build(form: Form, *, training: Mapping[str, Scalar] | None = None) -> nn.Module:

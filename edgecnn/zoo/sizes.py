@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from edgecnn.files import replacing
-from edgecnn.zoo.network import Form, Totals
+from edgecnn.zoo.network import Form, Network, Totals
 from edgecnn.zoo.registry import make_form, networks
 
 SIZES = Path(__file__).with_name("sizes.csv")
@@ -32,11 +32,18 @@ def known_forms() -> Iterator[Form]:
     """Yield the forms that the table holds, each once."""
     seen = []
     for network in networks():
-        bundled = (network.bundled.form,) if network.bundled else ()
-        for form in (make_form(network), *(row.form for row in network.published), *bundled):
+        for form in forms_of(network):
             if form not in seen:
                 seen.append(form)
                 yield form
+
+
+def forms_of(network: Network) -> Iterator[Form]:
+    """Yield the plain form of a network, those that something is published about, and the bundled one; some twice."""
+    yield make_form(network)
+    yield from (row.form for row in network.published)
+    if network.bundled:
+        yield network.bundled.form
 
 
 def write_sizes(path: Path = SIZES, forms: Iterable[Form] | None = None) -> int:

@@ -9,20 +9,45 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1, relu: bool = True
-) -> nn.Sequential:
-    """Convolution without bias, batch norm and (optionally) ReLU; padded so that stride 1 keeps the size.
+def conv_bn_layers(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] | None = nn.ReLU,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> OrderedDict[str, nn.Module]:
+    """Return convolution without bias, batch norm and an activation as "conv", "bn" and "relu"; the last unless None.
 
-    Maps float32 [N, in_channels, H, W] to [N, out_channels, ceil(H / stride), ceil(W / stride)].
+    Padded so that stride 1 keeps the size: [N, in_channels, H, W] to [N, out_channels, ceil(H / stride), ceil(W / stride)].
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv"] = nn.Conv2d(
         in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
     )
-    layers["bn"] = nn.BatchNorm2d(out_channels)
-    if relu:
-        layers["relu"] = nn.ReLU(inplace=True)
+    layers["bn"] = nn.BatchNorm2d(out_channels, eps=eps, momentum=momentum)
+    if activation is not None:
+        layers["relu"] = activation(inplace=True)
+    return layers
+
+
+def conv_bn(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] | None = nn.ReLU,
+    eps: float = 1e-5,
+) -> nn.Sequential:
+    """Return the `conv_bn_layers` one after the other, under their names."""
+    layers = conv_bn_layers(
+        in_channels, out_channels, kernel, stride=stride, groups=groups, activation=activation, eps=eps
+    )
     return nn.Sequential(layers)
 
 

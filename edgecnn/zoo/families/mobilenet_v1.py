@@ -35,14 +35,16 @@ _BODY = (
     (1024, 1),
 )
 
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+
 
 class DepthwiseSeparable(nn.Module):
     """Depthwise 3 x 3, then pointwise 1 x 1, each with batch norm and ReLU (figure 3 of the paper)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels)
-        self.pointwise = conv_bn(in_channels, out_channels, 1)
+        self.depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels, activation=activation)
+        self.pointwise = conv_bn(in_channels, out_channels, 1, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float32 [N, out_channels, ceil(H / stride), ceil(W / stride)]."""
@@ -53,34 +55,26 @@ class DepthwiseSeparable(nn.Module):
 class MobileNetV1(nn.Module):
     """float32 [N, in_channels, S, S] -> logits float32 [N, classes]."""
 
-    def __init__(self, *, width: float, activation: str, classes: int, in_channels: int, stem_stride: int) -> None:
+    def __init__(
+        self, *, width: float, activation: type[nn.Module], classes: int, in_channels: int, stem_stride: int
+    ) -> None:
         super().__init__()
         channels = int(32 * width)
-        self.stem = conv_bn(in_channels, channels, 3, stride=stem_stride)
+        self.stem = conv_bn(in_channels, channels, 3, stride=stem_stride, activation=activation)
         blocks = []
         for base, stride in _BODY:
             out_channels = int(base * width)
-            blocks.append(DepthwiseSeparable(channels, out_channels, stride))
+            blocks.append(DepthwiseSeparable(channels, out_channels, stride, activation))
             channels = out_channels
         self.blocks = nn.Sequential(*blocks)
         self.pool = GlobalAveragePool()
         self.classifier = nn.Linear(channels, classes)
-        if activation == "relu6":
-            _clip(self)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         out: Tensor = self.classifier(self.pool(self.blocks(self.stem(x))))
         return out
-
-
-def _clip(model: nn.Module) -> None:
-    """Put ReLU6 where ReLU is."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.ReLU):
-                setattr(module, name, nn.ReLU6(inplace=True))
 
 
 def mobilenet_v1(
@@ -105,9 +99,13 @@ def mobilenet_v1(
     """
     if int(32 * width) < 1:
         raise ValueError("width must be at least 0.03125, which leaves one channel in the stem")
-    if activation not in ("relu", "relu6"):
-        raise ValueError("activation must be relu or relu6")
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"activation must be {' or '.join(_ACTIVATIONS)}")
     stem_stride = 1 if input_size < 64 else 2
     return MobileNetV1(
-        width=width, activation=activation, classes=classes, in_channels=in_channels, stem_stride=stem_stride
+        width=width,
+        activation=_ACTIVATIONS[activation],
+        classes=classes,
+        in_channels=in_channels,
+        stem_stride=stem_stride,
     )

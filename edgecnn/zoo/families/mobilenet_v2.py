@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgecnn.zoo.families.blocks import GlobalAveragePool, initialise, make_divisible
+from edgecnn.zoo.families.blocks import GlobalAveragePool, conv_bn_layers, initialise, make_divisible
 
 # Table 2 of the paper: expansion, output channels, blocks and stride of the seven stages.
 _BODY = (
@@ -33,11 +33,8 @@ def conv_bn_relu6(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """Convolution without bias, batch norm and ReLU6, at the indices 0, 1 and 2; stride 1 keeps the size."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU6(inplace=True),
-    )
+    layers = conv_bn_layers(in_channels, out_channels, kernel, stride=stride, groups=groups, activation=nn.ReLU6)
+    return nn.Sequential(*layers.values())
 
 
 class InvertedResidual(nn.Module):

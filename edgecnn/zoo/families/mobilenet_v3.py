@@ -20,7 +20,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from edgecnn.zoo.families.blocks import GlobalAveragePool, SqueezeExcite, initialise, make_divisible
+from edgecnn.zoo.families.blocks import (
+    GlobalAveragePool,
+    SqueezeExcite,
+    conv_bn_layers,
+    initialise,
+    make_divisible,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +85,17 @@ def _conv(
     groups: int = 1,
 ) -> nn.Sequential:
     """Convolution, batch norm (epsilon and momentum of the paper's release) and activation at indices 0, 1 and 2."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels, eps=0.001, momentum=0.01),
-    ]
-    if activation is not None:
-        layers.append(activation(inplace=True))
-    return nn.Sequential(*layers)
+    layers = conv_bn_layers(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        groups=groups,
+        activation=activation,
+        eps=0.001,
+        momentum=0.01,
+    )
+    return nn.Sequential(*layers.values())
 
 
 class InvertedResidual(nn.Module):

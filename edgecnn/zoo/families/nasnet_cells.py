@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgecnn.zoo.families.blocks import DropPath
+from edgecnn.zoo.families.blocks import DropPath, conv_bn
 
 Prev = Literal["raw", "same", "half"]
 """How a cell takes the output of the cell before the last: as it is, projected, or projected at half the size."""
@@ -86,13 +86,6 @@ class Branch(nn.Module):
         return out
 
 
-def _conv_bn(in_channels: int, out_channels: int, eps: float) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv"] = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-    layers["bn"] = nn.BatchNorm2d(out_channels, eps=eps)
-    return nn.Sequential(layers)
-
-
 class Cell(nn.Module):
     """What both cells begin with: the last output and the one before it, each as `filters` channels of one size.
 
@@ -110,9 +103,9 @@ class Cell(nn.Module):
         super().__init__()
         self.prev = prev
         self.drop_path = DropPath(0.0)
-        self.conv_1x1 = _conv_bn(in_channels, filters, eps)
+        self.conv_1x1 = conv_bn(in_channels, filters, 1, activation=None, eps=eps)
         if prev == "same":
-            self.conv_prev_1x1 = _conv_bn(prev_channels, filters, eps)
+            self.conv_prev_1x1 = conv_bn(prev_channels, filters, 1, activation=None, eps=eps)
         if prev == "half":
             for name in ("path_1", "path_2"):
                 stride = 2 if name == "path_1" else 1

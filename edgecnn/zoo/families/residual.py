@@ -126,6 +126,9 @@ class Bottleneck(Residual):
         group_width: channels of a group where `width` is 64 (ResNeXt's d); 64 in the plain bottleneck.
         drop_path: probability that training skips the branch for an image.
         sides: what stands beside and behind the branch.
+
+    Raises:
+        ValueError: no group, or a group without channels.
     """
 
     def __init__(
@@ -140,6 +143,8 @@ class Bottleneck(Residual):
         drop_path: float = 0.0,
         sides: Sides = PLAIN,
     ) -> None:
+        if min(cardinality, group_width) < 1:
+            raise ValueError("cardinality and group_width must be at least 1")
         out_channels = 4 * width
         super().__init__(in_channels, out_channels, stride, drop_path=drop_path, sides=sides)
         inner = width * group_width // 64 * cardinality

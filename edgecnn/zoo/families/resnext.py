@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from edgecnn.zoo.families.residual import BOTTLENECK_DEPTHS, BlockMaker, Bottleneck, depths_of, small_depths
+from edgecnn.zoo.families.residual import BOTTLENECK_DEPTHS, Bottleneck, depths_of, small_depths
 from edgecnn.zoo.families.resnet import ResNet, plain_stem
 
 
@@ -45,7 +45,7 @@ def resnext(
     """
     depths = depths_of(depth, BOTTLENECK_DEPTHS)
     stem = plain_stem(in_channels, 64, small_image=input_size < 64)
-    block = _block(cardinality, group_width)
+    block = partial(Bottleneck, cardinality=cardinality, group_width=group_width)
     return ResNet(block, depths, stem=stem, width=64, classes=classes, stochastic_depth=stochastic_depth)
 
 
@@ -75,11 +75,5 @@ def resnext_small(
     """
     depths = small_depths(depth, layers=3)
     stem = plain_stem(in_channels, 64, small_image=True)
-    block = _block(cardinality, group_width)
+    block = partial(Bottleneck, cardinality=cardinality, group_width=group_width)
     return ResNet(block, depths, stem=stem, width=64, classes=classes, stochastic_depth=stochastic_depth)
-
-
-def _block(cardinality: int, group_width: int) -> BlockMaker:
-    if cardinality < 1 or group_width < 1:
-        raise ValueError("cardinality and group_width must be at least 1")
-    return partial(Bottleneck, cardinality=cardinality, group_width=group_width)

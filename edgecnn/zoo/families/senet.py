@@ -17,6 +17,7 @@ in timm's SE-ResNets.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -96,8 +97,6 @@ def seresnet(
     check_stride_in(stride_in)
     if pool not in _POOLS:
         raise ValueError(f"pool must be {' or '.join(_POOLS)}")
-    if min(cardinality, group_width) < 1:
-        raise ValueError("cardinality and group_width must be at least 1")
     block = partial(
         Bottleneck,
         stride_in=stride_in,
@@ -108,7 +107,7 @@ def seresnet(
     small = input_size < 64
     stem = plain_stem(in_channels, 64, small_image=small)
     if not small:
-        stem = Stem(conv=stem.conv, channels=stem.channels, pool=_POOLS[pool]())
+        stem = replace(stem, pool=_POOLS[pool]())
     return ResNet(block, depths, stem=stem, width=64, classes=classes, stochastic_depth=stochastic_depth)
 
 

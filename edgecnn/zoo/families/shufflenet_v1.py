@@ -56,9 +56,9 @@ class ShuffleUnit(nn.Module):
         bottleneck = _up(out_channels // 4, groups)
         self.reduce = conv_bn(in_channels, bottleneck, 1, groups=1 if first else groups)
         self.shuffle = ChannelShuffle(groups) if groups > 1 else nn.Identity()
-        self.depthwise = conv_bn(bottleneck, bottleneck, 3, stride=stride, groups=bottleneck, relu=False)
+        self.depthwise = conv_bn(bottleneck, bottleneck, 3, stride=stride, groups=bottleneck, activation=None)
         branch = out_channels - in_channels if stride == 2 else out_channels
-        self.expand = conv_bn(bottleneck, branch, 1, groups=groups, relu=False)
+        self.expand = conv_bn(bottleneck, branch, 1, groups=groups, activation=None)
         self.shortcut: nn.Module = nn.AvgPool2d(3, 2, 1) if stride == 2 else nn.Identity()
         self.joins = stride == 2
         self.relu = nn.ReLU(inplace=True)

@@ -12,12 +12,12 @@ Inputs under 64 pixels take the small-image stem: stride 1 and no max pooling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from edgecnn.zoo.families.blocks import GlobalAveragePool, initialise
+from edgecnn.zoo.families.blocks import GlobalAveragePool, conv_bn_layers, initialise
 
 # Table 5 of the paper: output channels of stages 2, 3 and 4 and of the last convolution, by width.
 _CHANNELS = {
@@ -30,14 +30,12 @@ _STEM = 24
 _UNITS = {"stage2": 4, "stage3": 8, "stage4": 4}
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    return conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> Iterable[nn.Module]:
+    return conv_bn_layers(in_channels, out_channels, kernel, stride=stride).values()
 
 
-def _depthwise(channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
-    conv = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
-    return conv, nn.BatchNorm2d(channels)
+def _depthwise(channels: int, stride: int) -> Iterable[nn.Module]:
+    return conv_bn_layers(channels, channels, 3, stride=stride, groups=channels, activation=None).values()
 
 
 class SplitUnit(nn.Module):
