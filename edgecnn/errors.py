@@ -29,6 +29,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+# Of the names that can be meant, how many are named, how alike they are at least (0..1), and how far behind the nearest.
+_GUESSES = 3
+_LIKE = 0.6
+_BEHIND = 0.05
+
+# Up to so many known names are listed in full.
+_LISTED = 12
+
 
 class EdgecnnError(Exception):
     """Base of all errors that edgecnn raises on purpose.
@@ -73,26 +81,75 @@ class UsageError(EdgecnnError):
 
 
 class UnknownName(UsageError):
-    """A name that is not in a list of known names.
+    """A name that is not in a list of known names; the hint has the nearest, or where to find them.
 
     Args:
         kind: what the name stands for, "network" for example.
         name: what was given.
         known: the names that would have worked.
         aliases: short forms to match for the suggestion as well.
+        listing: command that lists the names, for those that are too many for a line.
+        hint: what to do, where more is known about this name than its spelling.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> None:
-        from difflib import get_close_matches  # noqa: PLC0415 (an app that makes no mistake need not load it)
-
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        aliases: Iterable[str] = (),
+        *,
+        listing: str = "",
+        hint: str = "",
+    ) -> None:
         self.name = name
         self.known = tuple(known)
-        by_folded = {candidate.casefold(): candidate for candidate in (*self.known, *aliases)}
-        close = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
-        self.suggestion = by_folded[close[0]] if close else None
-        listed = ", ".join(self.known)
-        hint = f"did you mean {self.suggestion}? known: {listed}" if close else f"known: {listed}"
-        super().__init__(f"unknown {kind} {name!r}", hint)
+        near = nearest(name, (*self.known, *aliases))
+        self.suggestion = near[0] if near else None
+        super().__init__(f"unknown {kind} {name!r}", hint or _names_hint(near, self.known, listing))
+
+
+def folded(name: str) -> str:
+    """Return a name as names are compared: capitals are small letters, "-" is "_"."""
+    return name.casefold().replace("-", "_")
+
+
+def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return at most three known names that a misspelled one can mean, the nearest first; spelled alike, that one alone."""
+    from difflib import SequenceMatcher  # noqa: PLC0415 (an app that makes no mistake need not load it)
+
+    candidates = {_letters(candidate): candidate for candidate in reversed(tuple(known))}
+    wanted = _letters(name)
+    if wanted in candidates:
+        return (candidates[wanted],)
+    begun = sorted((len(letters), letters) for letters in candidates if len(wanted) > 2 and letters.startswith(wanted))
+    if begun:
+        return tuple(candidates[letters] for _, letters in begun[:_GUESSES])
+    # Sequence 2 is what SequenceMatcher keeps its tables of.
+    matcher = SequenceMatcher(b=wanted)
+    scores = []
+    for letters in candidates:
+        matcher.set_seq1(letters)
+        if matcher.real_quick_ratio() >= _LIKE and (score := matcher.ratio()) >= _LIKE:
+            scores.append((-score, letters))
+    scores.sort()
+    return tuple(candidates[letters] for score, letters in scores[:_GUESSES] if score <= scores[0][0] + _BEHIND)
+
+
+def _letters(name: str) -> str:
+    letters = "".join(character for character in name.casefold() if character.isalnum())
+    return letters or name.casefold()
+
+
+def _names_hint(near: tuple[str, ...], known: tuple[str, ...], listing: str) -> str:
+    guess = f"did you mean {_either(near)}?" if near else ""
+    if len(known) > _LISTED and (near or listing):
+        return guess or f"{listing} lists them"
+    return f"{guess} known: {', '.join(known)}".lstrip()
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 class BadInput(UsageError):

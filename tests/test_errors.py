@@ -13,6 +13,7 @@ from edgecnn.errors import (
     ParityError,
     ResultsError,
     UnknownName,
+    nearest,
 )
 
 EXAMPLES = {
@@ -113,7 +114,33 @@ def test_did_you_mean(given: str, suggestion: str | None) -> None:
     assert error.suggestion == suggestion
     assert error.message == f"unknown network {given!r}"
     listed = "known: mobilenet_v1, resnet18, resnet50, squeezenet1_1"
-    assert error.hint == (f"did you mean {suggestion}? {listed}" if suggestion else listed)
+    assert error.hint.startswith(f"did you mean {suggestion}" if suggestion else listed)
+    assert error.hint.endswith(listed)
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("densenet_121", ("densenet121",)),
+        ("ResNet-50", ("resnet50",)),
+        ("inception", ("inception_v3", "inception_v4")),
+        ("wide-resnet", ("wide_resnet50_2", "wide_resnet101_2")),
+        ("resnet", ("resnet18", "resnet20", "resnet34")),
+        ("resnt18", ("resnet18",)),
+        ("transformer", ()),
+    ],
+)
+def test_the_nearest_names_are_few(given: str, near: tuple[str, ...]) -> None:
+    known = ("densenet121", "inception_v3", "inception_v4", "wide_resnet50_2", "wide_resnet101_2")
+    assert nearest(given, (*known, *(f"resnet{depth}" for depth in (18, 20, 34, 50, 101)))) == near
+
+
+def test_of_many_names_only_the_nearest_are_listed() -> None:
+    known = [f"resnet{depth}" for depth in range(20)]
+    hints = [UnknownName("network", name, known, listing="edgecnn zoo").hint for name in ("resnt7", "resnet", "x")]
+    assert hints == ["did you mean resnet7?", "did you mean resnet0, resnet1 or resnet2?", "edgecnn zoo lists them"]
+    assert UnknownName("network", "resnet", known, hint="a family").hint == "a family"
+    assert "resnet19" in UnknownName("network", "x", known).hint
 
 
 def test_suggestion_keeps_the_case_of_the_known_name() -> None:

@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -38,9 +41,39 @@ _SYSTEM_HINTS = {
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
+CLOSED = 141
+"""Exit code where the reader of standard output is gone, as with `| head`: 128 + SIGPIPE, as shells have it."""
+
+
+class ReaderGone(Exception):
+    """What reads the output is gone. Not an OSError: click ends the process on those, each version in its own way."""
+
+
+@contextmanager
+def _reader_gone() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderGone from None
+    except SystemExit as error:
+        # What rich makes of it.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise ReaderGone from None
+        raise
+
 
 class LazyGroup(click.Group):
     """A group whose verbs are imported on use; one whose packages are missing stays visible."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the verb; --help and --version print here."""
+        with _reader_gone():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        with _reader_gone():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order of the work."""
@@ -114,7 +147,22 @@ def run(arguments: list[str]) -> int:
         arguments: what follows `edgecnn`; --debug and --quiet are taken before and after the verb alike.
     """
     early = [name for name in ("--debug", "--quiet") if name in arguments]
-    return _run(early + [argument for argument in arguments if argument not in early], "--debug" in early)
+    try:
+        return _run(early + [argument for argument in arguments if argument not in early], "--debug" in early)
+    except (ReaderGone, BrokenPipeError):
+        return _closed()
+
+
+def _closed() -> int:
+    """Send what is still unwritten nowhere, so that Python's last flush finds no closed pipe; return the exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return CLOSED
 
 
 def _run(arguments: list[str], debug: bool) -> int:
@@ -133,19 +181,14 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         _say("error: interrupted; nothing half-written is left behind", "")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except EdgecnnError as error:
         return _fail(error, debug)
     except ModuleNotFoundError as error:
         return _fail(_missing(error), debug)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in _SYSTEM_HINTS:
             raise
-        _say(
-            f"error: {error.filename or 'a file'}: {error.strerror}", "free space or choose another place with --output"
-        )
+        _say(f"error: {error.filename or 'a file'}: {error.strerror}", _SYSTEM_HINTS[error.errno])
         return 4
     return 0
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +23,9 @@ Advance = Callable[[int, int, str], None]
 """Called with what is done, what there is to do (0 when unknown), and a text."""
 
 _WIDEST = 1000
+
+# Two of padding and one between two columns.
+_BESIDE = 3
 
 # A list of plain numbers, which goes on one line: a measurement has thousands of samples.
 _NUMBERS = re.compile(r"\[\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]")
@@ -51,6 +56,50 @@ def print_table(
     console.print(table)
     for line in caption.splitlines():
         click.echo(line)
+
+
+def table_width() -> int | None:
+    """Return how many characters a line may have: the terminal's, else those of COLUMNS; None where nothing limits it."""
+    if sys.stdout.isatty():
+        return Console().width
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) > 0 else None
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, *, dropped: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the columns that fit into a width.
+
+    Args:
+        columns: heads of the columns, of one line or more.
+        rows: cells, as many a row as there are columns.
+        width: in characters; None for all columns.
+        dropped: what a narrow table goes without, in this order; the others are always there.
+    """
+    widths = {
+        name: _BESIDE + max(*map(len, name.split("\n")), *(len(row[place]) for row in rows), 0)
+        for place, name in enumerate(columns)
+    }
+    gone: set[str] = set()
+    for name in dropped if width is not None else ():
+        if sum(size for column, size in widths.items() if column not in gone) - _BESIDE <= (width or 0):
+            break
+        gone.add(name)
+    return tuple(name for name in columns if name not in gone)
+
+
+def shown_cells(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Return the cells of the columns that are shown."""
+    return tuple(tuple(cell for name, cell in zip(columns, row, strict=True) if name in shown) for row in rows)
+
+
+def hidden_note(columns: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Return the line that names the columns which are not shown; no line where all are."""
+    hidden = [" ".join(name.split()) for name in columns if name not in shown]
+    return [f"not shown for lack of width: {'; '.join(hidden)}"] if hidden else []
 
 
 def say(line: str) -> None:

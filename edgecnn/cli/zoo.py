@@ -11,9 +11,9 @@ import click
 
 from edgecnn.cli.options import json_option, output_option, pairs_option, with_pairs
 from edgecnn.cli.output import print_json
-from edgecnn.cli.zoo_list import print_list
+from edgecnn.cli.zoo_list import print_list, print_trained
 from edgecnn.cli.zoo_page import form_text, print_page
-from edgecnn.errors import BadInput, Contradiction
+from edgecnn.errors import BadInput, Contradiction, UnknownName, UsageError, nearest
 from edgecnn.zoo.pages.drawing import write_drawing
 from edgecnn.zoo.pages.flow import flow_of
 from edgecnn.zoo.pages.summary import SortKey, describe, select, summarise
@@ -54,11 +54,32 @@ class Count(click.ParamType):  # type: ignore[type-arg] # older versions of clic
         return round(float(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]])
 
 
-@click.group(invoke_without_command=True, epilog=_LIST_EXAMPLES)
+class ZooGroup(click.Group):
+    """The list with its subcommands; a network's name where a subcommand belongs is met with the command that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the subcommand that was typed.
+
+        Raises:
+            UsageError: a network stands where the subcommand belongs.
+            UnknownName: neither a subcommand nor a network.
+        """
+        name = args[0]
+        if name in self.commands or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        if nearest(name, self.commands):
+            raise UnknownName("command of edgecnn zoo", name, self.commands)
+        find(name)
+        raise UsageError(f"edgecnn zoo lists all networks and takes no name, got {name!r}", f"edgecnn zoo show {name}")
+
+
+@click.group(cls=ZooGroup, invoke_without_command=True, epilog=_LIST_EXAMPLES)
 @click.option("--family", "families", metavar="NAME", multiple=True, help="Only this family; can be repeated.")
 @click.option("--max-params", type=Count(), metavar="N", help="At most so many parameters: 5M, 500k or 5000000.")
 @click.option("--max-macs", type=Count(), metavar="N", help="At most so many multiply-adds: 300M for example.")
-@click.option("--trained", is_flag=True, help="Only networks that come with trained weights.")
+@click.option("--trained", is_flag=True, help="Only networks that come with trained weights, in that form.")
 @click.option("--sort", type=click.Choice(_SORT_KEYS), help="Smallest first, unknown last.  [default: by year]")
 @click.option("--reverse", is_flag=True, help="The other way round; unknown still last.")
 @json_option
@@ -76,9 +97,10 @@ def zoo(
 ) -> None:
     """Networks with their parameters, multiply-adds and accuracy.
 
-    Parameters, MACs, activation memory (float32, one image) and published accuracy are those of the paper's form, and
-    the limits are on these; the last two columns are the form that comes with trained weights, and its top-1 measured
-    through the exported file.
+    Input, parameters, MACs, activations (float32 outputs of all layers for one image, added up) and published accuracy
+    are those of the paper's form; the last two columns are the form that comes with trained weights, and its top-1
+    measured through the exported file. With --trained everything is about that form: the figures, the order and the
+    limits. --json has both.
     """
     if ctx.invoked_subcommand is not None:
         _refuse_list_options(ctx)
@@ -96,7 +118,12 @@ def zoo(
     if as_json:
         print_json({"networks": rows, "unavailable": reasons})
         return
-    print_list(rows)
+    if not rows:
+        click.echo(_nothing(families, max_params, max_macs, trained=trained))
+    elif trained:
+        print_trained(rows)
+    else:
+        print_list(rows)
     for name, reason in reasons.items():
         click.echo(f"unavailable: {name}: {reason}")
 
@@ -146,6 +173,18 @@ def show(
         print_json(page)
     else:
         print_page(page)
+
+
+def _nothing(families: tuple[str, ...], max_params: int | None, max_macs: int | None, *, trained: bool) -> str:
+    """Return what is said where no network is within the limits."""
+    form = "in its bundled form" if trained else "in the paper's form"
+    limits = (
+        f"of family {' or '.join(families)}" if families else "",
+        "with trained weights" if trained else "",
+        f"with at most {max_params:,} parameters {form}" if max_params is not None else "",
+        f"with at most {max_macs:,} multiply-adds {form}" if max_macs is not None else "",
+    )
+    return f"no network {', '.join(filter(None, limits))}".rstrip()
 
 
 def _refuse_list_options(ctx: click.Context) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import click
 
 from edgecnn.cli.output import print_table
-from edgecnn.cli.zoo_tables import print_branches, print_family, print_grid, print_layers, print_stages
+from edgecnn.cli.zoo_tables import SUM_NOTE, print_branches, print_family, print_grid, print_layers, print_stages
 from edgecnn.specs import Preprocess
 from edgecnn.units import bytes_text, count_text, millions_text, percent_text
-from edgecnn.zoo.network import Bundled, Form
+from edgecnn.zoo.network import Bundled, Form, Published
 from edgecnn.zoo.options import Option
+from edgecnn.zoo.pages.sources import citation
 from edgecnn.zoo.pages.summary import Page
 from edgecnn.zoo.pages.surveys import Statement
+from edgecnn.zoo.sizes import known_sizes
 
 
 def print_page(page: Page) -> None:
@@ -19,8 +21,8 @@ def print_page(page: Page) -> None:
     _print_facts(page)
     sections = (
         (page.published, _print_published),
-        (page.layers, print_layers),
         (page.stages, print_stages),
+        (page.layers, print_layers),
         (page.family_table, print_family),
         (page.grid, print_grid),
         (page.branches, print_branches),
@@ -45,11 +47,11 @@ def _print_facts(page: Page) -> None:
     facts = {
         "network": f"{page.title}, family {page.family}",
         "aliases": ", ".join(page.aliases),
-        "paper": page.paper.citation,
+        "paper": citation(page.paper),
         "form": form_text(page.variant, page.form),
         "parameters": count_text(page.sizes.params),
         "MACs": f"{count_text(page.sizes.macs)} (convolutions and linear layers, one image)",
-        "activations": f"{bytes_text(page.sizes.activation_bytes)} (float32, one image)",
+        "activations": f"{bytes_text(page.sizes.activation_bytes)} ({SUM_NOTE})",
         "input": _preprocess_text(page.preprocess),
         "options": "; ".join(map(_option_text, page.options)),
         "bundled": _bundled_text(page.bundled),
@@ -84,25 +86,30 @@ def _bundled_text(bundled: Bundled | None) -> str:
 
 def _print_published(page: Page) -> None:
     columns = ("form", "params", "MACs (M)", "top-1 %", "top-5 %", "accuracy: protocol; source")
-    cells = []
+    cells: list[tuple[str, ...]] = []
+    counted = []
     for row in page.published:
-        source = "; ".join(filter(None, (row.protocol, row.accuracy_source)))
-        cells.append(
-            (
-                row.form.title,
-                count_text(row.params),
-                millions_text(row.macs),
-                percent_text(row.top1),
-                percent_text(row.top5),
-                source or "-",
-            )
-        )
+        params, macs = _sizes(row)
+        if (params, macs) != (row.params, row.macs):
+            counted.append(row.form.title)
+        accuracy = "; ".join(filter(None, (row.protocol, row.accuracy_source)))
+        sizes = (row.form.title, count_text(params), millions_text(macs))
+        cells.append((*sizes, percent_text(row.top1), percent_text(row.top5), accuracy or "-"))
         if row.top1_other is not None or row.top5_other is not None:
             other = (percent_text(row.top1_other), percent_text(row.top5_other), row.other_source)
             cells.append(("", "", "", *other))
     sources = "; ".join(f"{row.params_source}; {row.macs_source}" for row in page.published).split("; ")
     caption = "parameters and MACs: " + "; ".join(dict.fromkeys(filter(None, sources)))
+    if counted:
+        caption += f"\ncounted here where no source states it: {', '.join(counted)}"
     print_table("published", columns, cells, left=("form", columns[-1]), caption=caption)
+
+
+def _sizes(row: Published) -> tuple[int | None, int | None]:
+    """Return parameters and multiply-adds of a row: what its source states, else what its layers give."""
+    known = known_sizes(row.form)
+    params = known.params if row.params is None and known else row.params
+    return params, known.macs if row.macs is None and known else row.macs
 
 
 def _print_statements(page: Page) -> None:
@@ -111,7 +118,7 @@ def _print_statements(page: Page) -> None:
     cells = []
     for row in statements:
         form = f" ({row.variant})" if any(other.variant != row.variant for other in statements) else ""
-        cells.append((f"{row.quantity}{form}", row.stated, _computed(row), row.source, row.why or "-"))
+        cells.append((f"{row.quantity}{form}", row.stated, _computed(row), row.source, row.why or "not explained"))
     missing = any(row.computed is None for row in statements)
     caption = "-: computed from the layers, with --layers" if missing else ""
     print_table("what surveys say", columns, cells, left=("quantity", "source", "why it differs"), caption=caption)

@@ -3,77 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from edgecnn.cli.output import print_table
+from edgecnn.cli.output import fitting, hidden_note, print_table, shown_cells, table_width
 from edgecnn.units import bytes_text, count_text, millions_text
+from edgecnn.zoo.pages.stages import Stage
 from edgecnn.zoo.pages.summary import Page
+
+if TYPE_CHECKING:
+    from edgecnn.zoo.layers import Layer
+
+SUM_NOTE = "float32 outputs of all layers for one image, added up; no peak"
+"""What the activations of a form are."""
 
 _FLOAT32_BYTES = 4
 
+_LAYERS = ("layer", "kind", "kernel", "stride", "groups", "output", "params", "MACs", "values", "activation")
+_STAGES = ("stage", "output", "blocks", "layers", "content", "params", "%", "MACs (M)", "% of MACs", "activations, sum")
+
+# What a narrow terminal goes without, in this order.
+_LAYERS_DROPPED = ("values", "groups", "stride", "activation", "kernel", "kind")
+_STAGES_DROPPED = ("activations, sum", "layers", "%", "% of MACs", "blocks", "content")
+
 
 def print_layers(page: Page) -> None:
-    """Write the layer table, from the input to the totals."""
+    """Write the layer table, from the input to the totals; a narrow terminal gets fewer columns."""
     if page.layers is None:
         return
-    columns = ("layer", "kind", "kernel", "stride", "groups", "output", "params", "MACs", "values", "activation")
-    channels, height, width = page.form.input_shape
-    image = channels * height * width
-    cells: list[tuple[str, ...]] = [
-        ("input", "-", "-", "-", "-", size_text(page.form.input_shape), "0", "0", *_memory(image * _FLOAT32_BYTES))
-    ]
-    for layer in page.layers:
-        if layer.params or layer.macs or layer.activation_bytes:
-            cells.append(
-                (
-                    layer.name,
-                    layer.kind,
-                    _by(layer.kernel),
-                    _by(layer.stride),
-                    "-" if layer.groups is None else str(layer.groups),
-                    size_text(layer.output_shape),
-                    count_text(layer.params),
-                    count_text(layer.macs),
-                    *_memory(layer.activation_bytes),
-                )
-            )
+    cells = [_input_cells(page), *(_layer_cells(layer) for layer in page.layers if _counts(layer)), *_total_cells(page)]
+    shown = fitting(_LAYERS, cells, table_width(), dropped=_LAYERS_DROPPED)
+    notes = ["output: height x width x channels"]
+    if "activation" in shown:
+        notes.append(
+            "activation: float32 output of one image, 0 when folded into a convolution; the total is their sum, no peak"
+        )
+    notes += ["in-place steps are left out", *hidden_note(_LAYERS, shown)]
+    caption = "\n".join(notes)
+    left = ("layer", "kind")
+    print_table(f"layers of {page.variant}", shown, shown_cells(_LAYERS, cells, shown), left=left, caption=caption)
+
+
+def _input_cells(page: Page) -> tuple[str, ...]:
+    return ("input", *["-"] * 4, size_text(page.form.input_shape), "0", "0", *_memory(_image_bytes(page)))
+
+
+def _counts(layer: Layer) -> bool:
+    return bool(layer.params or layer.macs or layer.activation_bytes)
+
+
+def _layer_cells(layer: Layer) -> tuple[str, ...]:
+    return (
+        layer.name,
+        layer.kind,
+        _by(layer.kernel),
+        _by(layer.stride),
+        "-" if layer.groups is None else str(layer.groups),
+        size_text(layer.output_shape),
+        count_text(layer.params),
+        count_text(layer.macs),
+        *_memory(layer.activation_bytes),
+    )
+
+
+def _total_cells(page: Page) -> tuple[tuple[str, ...], ...]:
     sizes = page.sizes
     sums = (count_text(sizes.params), count_text(sizes.macs))
-    whole = sizes.activation_bytes + image * _FLOAT32_BYTES
-    cells.append(("total", *[""] * 5, *sums, *_memory(sizes.activation_bytes)))
-    cells.append(("with the input", *[""] * 7, *_memory(whole)))
-    caption = (
-        "output: height x width x channels; activation: float32 output of one image, 0 when folded into a convolution;\n"
-        "in-place steps are left out"
+    return (
+        ("total", *[""] * 5, *sums, *_memory(sizes.activation_bytes)),
+        ("with the input", *[""] * 7, *_memory(sizes.activation_bytes + _image_bytes(page))),
     )
-    print_table(f"layers of {page.variant}", columns, cells, left=("layer", "kind"), caption=caption)
+
+
+def _image_bytes(page: Page) -> int:
+    channels, height, width = page.form.input_shape
+    return channels * height * width * _FLOAT32_BYTES
 
 
 def print_stages(page: Page) -> None:
-    """Write the stages, as the paper's table has them."""
+    """Write the stages, as the paper's table has them; a narrow terminal gets fewer columns."""
     if page.stages is None:
         return
-    columns = ("stage", "output", "blocks", "layers", "content", "params", "%", "MACs (M)", "% of MACs", "activation")
-    cells = [
-        (
-            stage.name,
-            size_text(stage.output_shape),
-            str(stage.blocks or "-"),
-            str(stage.layers or "-"),
-            stage.content,
-            count_text(stage.params),
-            f"{100 * stage.params_share:.1f}",
-            millions_text(stage.macs),
-            f"{100 * stage.macs_share:.1f}",
-            bytes_text(stage.activation_bytes),
-        )
-        for stage in page.stages
-    ]
+    cells = [_stage_cells(stage) for stage in page.stages]
     sizes = page.sizes
     blocks, layers = (sum(getattr(stage, name) for stage in page.stages) for name in ("blocks", "layers"))
     sums = (count_text(sizes.params), "100.0", millions_text(sizes.macs), "100.0", bytes_text(sizes.activation_bytes))
     cells.append(("total", "", str(blocks or "-"), str(layers), "", *sums))
-    caption = "layers: convolutions and linear layers; content: the last block's, dw is depthwise, g the groups"
-    print_table(f"stages of {page.variant}", columns, cells, left=("stage", "content"), caption=caption)
+    shown = fitting(_STAGES, cells, table_width(), dropped=_STAGES_DROPPED)
+    about = {
+        "layers": "layers: convolutions and linear layers",
+        "content": "content: the last block's, dw is depthwise, g the groups",
+        "activations, sum": f"activations, sum: {SUM_NOTE}",
+    }
+    notes = [*(text for name, text in about.items() if name in shown), *hidden_note(_STAGES, shown)]
+    rows = shown_cells(_STAGES, cells, shown)
+    print_table(f"stages of {page.variant}", shown, rows, left=("stage", "content"), caption="\n".join(notes))
+
+
+def _stage_cells(stage: Stage) -> tuple[str, ...]:
+    return (
+        stage.name,
+        size_text(stage.output_shape),
+        str(stage.blocks or "-"),
+        str(stage.layers or "-"),
+        stage.content,
+        count_text(stage.params),
+        f"{100 * stage.params_share:.1f}",
+        millions_text(stage.macs),
+        f"{100 * stage.macs_share:.1f}",
+        bytes_text(stage.activation_bytes),
+    )
 
 
 def print_family(page: Page) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgecnn
-from edgecnn.errors import UnavailableError, UnknownName, UsageError
+from edgecnn.errors import BadInput, UnavailableError, UnknownName, UsageError, folded
 from edgecnn.zoo import broken, build, bundled_form, find, make_form, networks
 from edgecnn.zoo.pages.summary import summarise
 
@@ -66,8 +66,40 @@ def test_aliases_find_their_network(alias: str, name: str) -> None:
     assert alias in find(name).aliases
 
 
+@pytest.mark.parametrize("name", ["ResNet50", "RESNET50", "Inception-V3", "wide-resnet50_2", "ensemble:LeNet+lenet5"])
+def test_capitals_and_dashes_are_no_other_name(name: str) -> None:
+    plain = name.lower().replace("-", "_")
+    if ":" in name:
+        with pytest.raises(BadInput, match="lenet5"):
+            find(name)
+    else:
+        assert find(name) is find(plain)
+        assert find(name).name == plain
+
+
+def test_a_familys_short_name_finds_its_trained_member() -> None:
+    for family in {network.family for network in networks() if network.bundled}:
+        found = find(family)
+        trained = [network.name for network in networks() if network.family == family and network.bundled]
+        assert found.name in trained or found.small in trained
+    assert find("resnet").name == "resnet20"
+
+
+@pytest.mark.parametrize(
+    ("family", "members"),
+    [
+        ("inception", "inception_v3, inception_v2, inception_v4, inception_resnet_v2, inception_v1"),
+        ("Wide_ResNet", "wide_resnet50_2, wide_resnet101_2, wrn_16, wrn_28, wrn_40"),
+    ],
+)
+def test_a_family_without_a_member_of_its_name_says_which_it_has(family: str, members: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        find(family)
+    assert caught.value.hint.startswith(f"a family, with {members}; edgecnn zoo --family ")
+
+
 def test_names_and_aliases_are_unique() -> None:
-    names = [name for network in networks() for name in (network.name, *network.aliases)]
+    names = [folded(name) for network in networks() for name in (network.name, *network.aliases)]
     assert len(names) == len(set(names))
 
 
@@ -97,7 +129,7 @@ def test_networks_that_cannot_be_had_are_listed_with_the_reason(package: Path) -
     assert "int" in reasons["wrongnet"]
     assert "other" in reasons["misnamed"]
     with pytest.raises(UnavailableError, match="a_module_that_is_not_there"):
-        find("brokennet")
+        find("BrokenNet")
     with pytest.raises(UnknownName) as caught:
         find("brokenet")
     assert caught.value.suggestion == "brokennet"

@@ -18,7 +18,7 @@ def line(name: str, **values: object) -> Summary:
 
 
 LINES = (
-    line("a", params=5_000_000, macs=300, family="ResNet", bundled="a_32", top1=0.7),
+    line("a", params=5_000_000, macs=300, family="ResNet", bundled="a_32", top1=0.7, bundled_params=90, bundled_macs=9),
     line("b", params=1_000, macs=None, family="VGG", bundled=None, top1=None),
     line("c", params=None, macs=100, family="ResNet", bundled=None, top1=0.8),
 )
@@ -40,9 +40,21 @@ def test_limits_leave_out_what_is_above_and_what_is_unknown() -> None:
     assert names(trained=True) == ["a"]
 
 
+def test_with_trained_limits_and_order_are_those_of_the_bundled_forms() -> None:
+    assert names(trained=True, max_params=90, max_macs=9) == ["a"]
+    assert names(trained=True, max_params=89) == names(trained=True, max_macs=8) == []
+    lines = [
+        line(name, params=params, bundled=name, bundled_params=trained, bundled_top1=trained / 100)
+        for name, params, trained in (("x", 1, 30), ("y", 2, 20), ("z", 3, 10))
+    ]
+    assert [row.network for row in select(lines, trained=True, sort="params")] == ["z", "y", "x"]
+    assert [row.network for row in select(lines, trained=True, sort="top1")] == ["z", "y", "x"]
+    assert [row.network for row in select(lines, sort="params")] == ["x", "y", "z"]
+
+
 def test_families_are_found_however_they_are_written() -> None:
     assert names(families=("resnet",)) == ["a", "c"]
-    assert names(families=("VGG", "RESNET")) == ["a", "b", "c"]
+    assert names(families=("VGG", "RES-NET")) == ["a", "b", "c"]
     with pytest.raises(UnknownName, match="unknown family 'resnt'") as caught:
         names(families=("resnt",))
     assert caught.value.suggestion == "ResNet"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgecnn.errors import UnknownName
+from edgecnn.errors import UnknownName, folded
 from edgecnn.specs import Preprocess
 from edgecnn.zoo.network import Bundled, Form, Network, Paper, Published, Totals
 from edgecnn.zoo.options import Option
+from edgecnn.zoo.pages.sources import with_sources
 from edgecnn.zoo.pages.stages import Stage, stages_of
 from edgecnn.zoo.pages.surveys import Statement, statements
 from edgecnn.zoo.pages.tables import BranchTable, FamilyTable, Grid, branch_table, family_table, grid
@@ -31,13 +32,13 @@ class Summary:
         family: of the network.
         title: as papers call it.
         year: of the paper.
-        dataset: of the paper's form.
+        dataset: of the paper's form, and of the published accuracy.
         input_size: height and width, pixels.
         channels: of the input.
         classes: length of the logits.
         params: trained values.
         macs: multiply-adds of convolutions and linear layers for one image.
-        activation_bytes: float32 outputs of all layers for one image.
+        activation_bytes: float32 outputs of all layers for one image, their sum and not what is held at one time.
         accuracy_form: the form that the published accuracy is about; another one than the plain form where sources have
             none of that. None without accuracy.
         top1: published accuracy, 0..1.
@@ -45,6 +46,11 @@ class Summary:
         protocol: how the published accuracy was measured.
         accuracy_source: where it comes from.
         bundled: the form whose trained weights lie in the package.
+        bundled_input_size: its height and width, pixels.
+        bundled_channels: of its input.
+        bundled_params: its trained values.
+        bundled_macs: its multiply-adds.
+        bundled_activation_bytes: its float32 outputs of all layers for one image.
         bundled_top1: its measured accuracy, 0..1.
         bundled_dataset: what it was trained and measured on.
         bundled_images: how many test images it was measured on.
@@ -67,6 +73,11 @@ class Summary:
     protocol: str
     accuracy_source: str
     bundled: str | None
+    bundled_input_size: int | None
+    bundled_channels: int | None
+    bundled_params: int | None
+    bundled_macs: int | None
+    bundled_activation_bytes: int | None
     bundled_top1: float | None
     bundled_dataset: str | None
     bundled_images: int | None
@@ -90,7 +101,7 @@ class Page:
         form: the form that the sizes are about.
         variant: its name, network included.
         sizes: parameters, multiply-adds and activations of the form.
-        published: what sources state about this network's forms.
+        published: what sources state about this network's forms, each source with its name.
         bundled: trained weights in the package, None without.
         statements: what surveys say, beside what is computed.
         layers: the layer table, None when it was not asked for.
@@ -130,6 +141,9 @@ SortKey = Literal["name", "year", "params", "macs", "activation", "top1"]
 
 _SORTED_BY = {"name": "network", "activation": "activation_bytes"}
 
+# What there is of the bundled form as well as of the paper's.
+_OF_BOTH = ("params", "macs", "activation_bytes", "top1")
+
 
 def summarise(network: Network) -> Summary:
     """Return the line of a network; needs no torch."""
@@ -137,6 +151,7 @@ def summarise(network: Network) -> Summary:
     sizes = known_sizes(form)
     published = _with_accuracy(network, form)
     bundled = network.bundled
+    trained = known_sizes(bundled.form) if bundled else None
     return Summary(
         network=network.name,
         family=network.family,
@@ -155,6 +170,11 @@ def summarise(network: Network) -> Summary:
         protocol=published.protocol if published else "",
         accuracy_source=published.accuracy_source if published else "",
         bundled=bundled.form.title if bundled else None,
+        bundled_input_size=bundled.form.input_size if bundled else None,
+        bundled_channels=bundled.form.channels if bundled else None,
+        bundled_params=trained.params if trained else None,
+        bundled_macs=trained.macs if trained else None,
+        bundled_activation_bytes=trained.activation_bytes if trained else None,
         bundled_top1=bundled.top1 if bundled else None,
         bundled_dataset=bundled.dataset if bundled else None,
         bundled_images=bundled.images if bundled else None,
@@ -173,9 +193,11 @@ def select(
 ) -> tuple[Summary, ...]:
     """Return the lines that are asked for, in the order that is asked for; what is unknown is never within a limit.
 
+    Limits and order are those of the plain forms; with `trained`, of the bundled ones.
+
     Args:
         rows: lines of the list.
-        families: only these, however they are capitalised; all when empty.
+        families: only these, however they are written; all when empty.
         max_params: most trained values.
         max_macs: most multiply-adds.
         trained: only networks with bundled weights.
@@ -191,28 +213,37 @@ def select(
         row
         for row in lines
         if (not wanted or row.family in wanted)
-        and _within(row.params, max_params)
-        and _within(row.macs, max_macs)
         and (row.bundled is not None or not trained)
+        and _within(getattr(row, _key("params", trained)), max_params)
+        and _within(getattr(row, _key("macs", trained)), max_macs)
     ]
-    return _sorted(chosen, sort, reverse)
+    return _sorted(chosen, _key(sort, trained) if sort else None, reverse)
 
 
 def _family(name: str, rows: Sequence[Summary]) -> str:
-    known = {row.family.casefold(): row.family for row in rows}
-    if name.casefold() not in known:
+    known = {_letters(row.family): row.family for row in rows}
+    if _letters(name) not in known:
         raise UnknownName("family", name, sorted(known.values(), key=str.casefold))
-    return known[name.casefold()]
+    return known[_letters(name)]
+
+
+def _letters(family: str) -> str:
+    return folded(family).replace("_", "")
+
+
+def _key(sort: SortKey, trained: bool) -> str:
+    """Return the field of a line that a key is about."""
+    name = _SORTED_BY.get(sort, sort)
+    return f"bundled_{name}" if trained and name in _OF_BOTH else name
 
 
 def _within(value: int | None, most: int | None) -> bool:
     return most is None or (value is not None and value <= most)
 
 
-def _sorted(rows: Sequence[Summary], sort: SortKey | None, reverse: bool) -> tuple[Summary, ...]:
-    if sort is None:
+def _sorted(rows: Sequence[Summary], name: str | None, reverse: bool) -> tuple[Summary, ...]:
+    if name is None:
         return tuple(reversed(rows)) if reverse else tuple(rows)
-    name = _SORTED_BY.get(sort, sort)
     known = [row for row in rows if getattr(row, name) is not None]
     unknown = [row for row in rows if getattr(row, name) is None]
     return (*sorted(known, key=lambda row: getattr(row, name), reverse=reverse), *unknown)
@@ -221,7 +252,8 @@ def _sorted(rows: Sequence[Summary], sort: SortKey | None, reverse: bool) -> tup
 def _with_accuracy(network: Network, form: Form) -> Published | None:
     """Return the row whose accuracy stands for a network: the form's own, else the first other form's."""
     rows = [row for row in network.published if row.top1 is not None or row.top5 is not None]
-    return next((row for row in rows if row.form == form), rows[0] if rows else None)
+    chosen = next((row for row in rows if row.form == form), rows[0] if rows else None)
+    return with_sources(chosen, network.paper) if chosen else None
 
 
 def describe(network: Network, form: Form, *, with_layers: bool = False, walks: Walks | None = None) -> Page:
@@ -254,7 +286,7 @@ def describe(network: Network, form: Form, *, with_layers: bool = False, walks: 
         form=form,
         variant=form.title,
         sizes=sizes or walks.sizes(form),
-        published=network.published,
+        published=tuple(with_sources(row, network.paper) for row in network.published),
         bundled=network.bundled,
         statements=statements(network, walks.layers if with_layers else None),
         layers=layers if with_layers else None,

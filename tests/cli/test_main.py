@@ -1,0 +1,55 @@
+"""The command line as a process: what reads its output goes away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgecnn
+from edgecnn.cli.main import CLOSED
+from edgecnn.testing.models import TINY
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(edgecnn.__file__).parents[1])}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("zoo",),
+        ("zoo", "--json"),
+        ("zoo", "show", "resnet50"),
+        ("bench", "--help"),
+        ("predict", str(TINY), "image.pgm"),
+        ("bench", str(TINY), "--seconds", "0.05"),
+    ],
+    ids=" ".join,
+)
+def test_a_closed_pipe_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "image.pgm").write_bytes(b"P5 2 2 255\n1234")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgecnn", "--quiet", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (CLOSED, "")
+
+
+def test_a_closed_pipe_of_errors_ends_quietly(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "edgecnn", "zoo", "show", "nothing"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, env=ENVIRONMENT, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (CLOSED, "")
