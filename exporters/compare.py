@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,9 @@ from edgecnn.errors import BadInput
 from edgecnn.exporters.accuracy import DEFAULT_BATCH, images_within, input_batches
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Preprocess, TensorSpec
+
+Answers = Mapping[str, Array]
+"""Outputs by name, each [N, ...]."""
 
 RANDOM_INPUTS = 32
 """Inputs of a comparison without images; the least disagreement of a float graph shows in the first of them."""
@@ -26,32 +29,38 @@ class Side:
     Attributes:
         name: how it is called in messages.
         source: the input.
-        target: the output, [N, classes].
+        targets: the outputs; the first is [N, classes].
         preprocess: how an image becomes the input, None when unknown.
-        run: input -> output.
+        run: input -> outputs by name.
     """
 
     name: str
     source: TensorSpec
-    target: TensorSpec
+    targets: tuple[TensorSpec, ...]
     preprocess: Preprocess | None
-    run: Callable[[Array], Array]
+    run: Callable[[Array], Answers]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What two forms of a model answered to the same inputs.
+    """What two forms of a model answered to the same inputs; of several outputs, the one that differs most.
 
     Attributes:
         inputs: how many were compared.
+        output: which output differs most; the others differ by less than `max`, each relative to its own greatest value.
         mean: mean absolute difference over the greatest magnitude of the reference; None where an output is not finite.
         max: greatest absolute difference, likewise.
-        agreement: share of the inputs with the same first class, 0..1.
+        sqnr_db: least signal over noise of an output, dB: the variance of the reference's answers from input to input over
+            the mean square of the difference. None where an output is not finite, where nothing differs, or where the
+            reference answers the same to all inputs.
+        agreement: share of the inputs with the same first class in the first output, 0..1.
     """
 
     inputs: int
+    output: str
     mean: float | None
     max: float | None
+    sqnr_db: float | None
     agreement: float
 
 
@@ -66,10 +75,11 @@ def compare_on_images(
     size = _batch_size(model, reference)
     feeds = [_feeds(side, split, size) for side in (model, reference)]
 
-    def answers() -> Iterator[tuple[Array, Array]]:
+    def answers() -> Iterator[tuple[Answers, Answers]]:
         done = 0
         for (mine, labels), (theirs, _) in zip(*feeds, strict=True):
-            yield model.run(mine)[: len(labels)], reference.run(theirs)[: len(labels)]
+            count = len(labels)
+            yield _first(model.run(mine), count), _first(reference.run(theirs), count)
             done += len(labels)
             on_progress(done, len(split))
 
@@ -101,37 +111,112 @@ def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int
     return measure_difference((model.run(feed), reference.run(feed)) for feed in feeds)
 
 
-def measure_difference(answers: Iterable[tuple[Array, Array]]) -> Difference:
-    """Return how far answers [N, classes] are from reference answers, given in pairs batch by batch.
+def measure_difference(answers: Iterable[tuple[Answers, Answers]]) -> Difference:
+    """Return how far answers are from reference answers, given in pairs batch by batch; the first output has the classes.
 
     Raises:
         BadInput: there are none.
     """
-    inputs = agreeing = values = 0
-    total = worst = largest = 0.0
+    inputs = agreeing = 0
+    outputs: dict[str, _Output] = {}
     for given, expected in answers:
-        error = np.abs(given.astype(np.float64) - expected)
-        inputs, values = inputs + len(given), values + error.size
-        agreeing += int(np.count_nonzero(given.argmax(axis=1) == expected.argmax(axis=1)))
-        # numpy's maximum, unlike Python's, keeps a value that is not a number.
-        total, worst = total + float(error.sum()), float(np.maximum(worst, error.max()))
-        largest = float(np.maximum(largest, np.abs(expected).max()))
+        first = next(iter(expected))
+        inputs += len(expected[first])
+        agreeing += int(np.count_nonzero(given[first].argmax(axis=1) == expected[first].argmax(axis=1)))
+        for name, reference in expected.items():
+            outputs.setdefault(name, _Output()).add(given[name], reference)
     if not inputs:
         raise BadInput("inputs to compare on", expected="at least one", got="none")
-    if not (np.isfinite(total) and np.isfinite(largest)):
-        return Difference(inputs=inputs, mean=None, max=None, agreement=agreeing / inputs)
-    scale = max(largest, float(np.finfo(np.float32).tiny))
-    return Difference(inputs=inputs, mean=total / values / scale, max=worst / scale, agreement=agreeing / inputs)
+    agreement = agreeing / inputs
+    for name, output in outputs.items():
+        if not output.is_finite:
+            return Difference(inputs=inputs, output=name, mean=None, max=None, sqnr_db=None, agreement=agreement)
+    worst = max(outputs, key=lambda name: outputs[name].max)
+    known = [output.sqnr_db for output in outputs.values() if output.sqnr_db is not None]
+    return Difference(
+        inputs=inputs,
+        output=worst,
+        mean=outputs[worst].mean,
+        max=outputs[worst].max,
+        sqnr_db=min(known, default=None),
+        agreement=agreement,
+    )
 
 
-def _batch_size(model: Side, reference: Side) -> int:
-    if model.target.shape[1:] != reference.target.shape[1:]:
+class _Output:
+    """The differences in one output, summed up batch by batch."""
+
+    def __init__(self) -> None:
+        self._inputs = self._values = 0
+        self._total = self._worst = self._largest = self._noise = self._power = 0.0
+        self._sum: Array | float = 0.0
+
+    def add(self, given: Array, expected: Array) -> None:
+        """Take in a batch of answers, both [N, ...]."""
+        reference = expected.astype(np.float64)
+        error = np.abs(given.astype(np.float64) - reference)
+        self._inputs, self._values = self._inputs + len(given), self._values + error.size
+        # numpy's maximum, unlike Python's, keeps a value that is not a number.
+        self._total, self._worst = self._total + float(error.sum()), float(np.maximum(self._worst, error.max()))
+        self._largest = float(np.maximum(self._largest, np.abs(reference).max()))
+        self._noise, self._power = self._noise + float((error**2).sum()), self._power + float((reference**2).sum())
+        self._sum = self._sum + reference.sum(axis=0)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all answers of both are numbers."""
+        return bool(np.isfinite(self._total) and np.isfinite(self._largest))
+
+    @property
+    def mean(self) -> float:
+        """Mean absolute difference over the greatest magnitude of the reference."""
+        return self._total / self._values / self._scale
+
+    @property
+    def max(self) -> float:
+        """Greatest absolute difference, likewise."""
+        return self._worst / self._scale
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Signal over noise, dB; what all answers have in common is no signal. None without noise or signal."""
+        common = float((np.asarray(self._sum) ** 2).sum()) / self._inputs
+        signal = self._power - common
+        # What is left of the power by rounding alone is no signal.
+        if self._noise == 0 or signal <= 1e-12 * self._power:
+            return None
+        return float(10 * np.log10(signal / self._noise))
+
+    @property
+    def _scale(self) -> float:
+        return max(self._largest, float(np.finfo(np.float32).tiny))
+
+
+def _first(answers: Answers, count: int) -> Answers:
+    return {name: array[:count] for name, array in answers.items()}
+
+
+def _check_outputs(model: Side, reference: Side) -> None:
+    found, expected = ({one.name: one for one in side.targets} for side in (model, reference))
+    if found.keys() != expected.keys():
         raise BadInput(
             f"outputs of {model.name}",
             "compare two forms of one model",
-            expected=f"{_shape_text(reference.target)}, as {reference.name}",
-            got=_shape_text(model.target),
+            expected=f"{', '.join(sorted(expected))}, as {reference.name}",
+            got=", ".join(sorted(found)),
         )
+    for name, target in expected.items():
+        if found[name].shape[1:] != target.shape[1:]:
+            raise BadInput(
+                f"output {name} of {model.name}",
+                "compare two forms of one model",
+                expected=f"{_shape_text(target)}, as {reference.name}",
+                got=_shape_text(found[name]),
+            )
+
+
+def _batch_size(model: Side, reference: Side) -> int:
+    _check_outputs(model, reference)
     fixed = {side.source.shape[0] for side in (model, reference) if isinstance(side.source.shape[0], int)}
     if len(fixed) > 1:
         raise BadInput(

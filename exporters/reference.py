@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from edgecnn.artifacts import file_sha256
 from edgecnn.errors import BadInput, UnknownName
-from edgecnn.exporters.compare import Side
+from edgecnn.exporters.compare import Answers, Side
 from edgecnn.exporters.network import OPTION_PREFIX
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact, Step
@@ -35,13 +36,15 @@ def torch_side(artifact: Artifact, *, weights: str | None = None) -> Side:
     load_weights(module, form, weights or _weights_of(artifact), seed=_seed(artifact))
     module.eval()
 
-    def run(feed: Array) -> Array:
+    spec = artifact.spec
+    target = spec.outputs[0]
+
+    def run(feed: Array) -> Answers:
         with torch.inference_mode():
             answer: Array = module(torch.from_numpy(feed)).numpy()
-        return answer
+        return {target.name: answer}
 
-    spec = artifact.spec
-    return Side(name="torch", source=spec.inputs[0], target=spec.outputs[0], preprocess=spec.preprocess, run=run)
+    return Side(name="torch", source=spec.inputs[0], targets=(target,), preprocess=spec.preprocess, run=run)
 
 
 def form_of_artifact(artifact: Artifact) -> Form:
@@ -55,17 +58,46 @@ def form_of_artifact(artifact: Artifact) -> Form:
         network = find(spec.network)
     except UnknownName:
         raise BadInput(f"{artifact.path} is no network of the zoo", "compare it with a file: --against FILE") from None
-    _, channels, height, _ = spec.inputs[0].shape
-    classes = spec.outputs[0].shape[-1]
     options = _options(_export_step(artifact))
-    sizes = {"channels": int(channels), "input_size": int(height), "classes": int(classes)}
     bundled = bundled_form(network)
+    sizes = _sizes(artifact)
     if not options and spec.weights == "bundled" and bundled is not None:
-        return bundled
-    form = make_form(network, **sizes, **options)
-    if form.title != spec.title:
-        raise BadInput(f"{artifact.path} does not say which form of {network.name} it is", "export it again")
+        form = bundled
+    else:
+        form = make_form(network, **sizes, **options)
+    found = {"channels": form.channels, "input_size": form.input_size, "classes": form.classes}
+    if form.title != spec.title or found != sizes:
+        raise BadInput(
+            f"{artifact.path} does not say which form of {network.name} it is",
+            "export it again",
+            expected=f"{spec.title} with {_in_words(sizes)}, as its input and output are",
+            got=f"{form.title} with {_in_words(found)}",
+        )
     return form
+
+
+def _sizes(artifact: Artifact) -> dict[str, int]:
+    """Return channels, input size and classes as the input and output of a file have them.
+
+    Raises:
+        BadInput: one is open, or the file does not have one square image as input and one vector as output.
+    """
+    spec = artifact.spec
+    shapes = [one.shape for one in (*spec.inputs, *spec.outputs)]
+    if [len(shape) for shape in shapes] == [4, 2]:
+        (_, channels, height, width), (_, classes) = shapes
+        if isinstance(channels, int) and isinstance(height, int) and height == width and isinstance(classes, int):
+            return {"channels": channels, "input_size": height, "classes": classes}
+    raise BadInput(
+        f"input and output of {artifact.path}",
+        "export it with edgecnn, or compare it with a file: --against FILE",
+        expected="[N, channels, size, size] and [N, classes] with sizes that are numbers",
+        got=" and ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes) or "none",
+    )
+
+
+def _in_words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in sizes.items())
 
 
 def _export_step(artifact: Artifact) -> Step | None:

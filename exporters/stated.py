@@ -107,6 +107,10 @@ def check_accuracy(
         on_progress=on_progress,
     )
     figures = (*_stamped(artifact, measured), *_registered(artifact, measured, published=published))
+    return _judged(measured, figures, allowed_points)
+
+
+def _judged(measured: Accuracy, figures: tuple[Figure, ...], allowed_points: float) -> AccuracyCheck:
     comparable = [abs(one.difference_points) for one in figures if one.comparable]
     within = all(points <= allowed_points + _ROUNDING_POINTS for points in comparable)
     return AccuracyCheck(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import edgecnn
 from edgecnn.data import Dataset, open_dataset
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.network import ExportOptions, export_network
-from edgecnn.specs import Accuracy, Preprocess, Scalar
+from edgecnn.specs import Accuracy, Preprocess
 from edgecnn.zoo.catalog import preprocess_of
 from edgecnn.zoo.network import Form, Network
 from edgecnn.zoo.recipes import Epoch, Recipe, read_recipe, write_training_log
@@ -81,9 +80,10 @@ def plan_training(
     given = {name: value for name, value in (options or {}).items() if value is not None}
     if decided := sorted({"channels", "classes"} & given.keys()):
         raise Contradiction(f"{' and '.join(decided)} were given", "leave them out: the images decide them")
-    in_training = {name: given.pop(name) for name in entry.training_options if name in given}
+    asked_in_training = {name: _from_text(given.pop(name)) for name in entry.training_options if name in given}
     chosen = _recipe(entry).changed(data=data, **(recipe or {}))
-    chosen = replace(chosen, training_options={**chosen.training_options, **_numbers(in_training)})
+    in_training = entry.training_values({**chosen.training_options, **asked_in_training})
+    chosen = replace(chosen, training_options=in_training)
     dataset = open_dataset(chosen.data)
     base = bundled_form(entry)
     usual = {"input_size": base.input_size, **base.options} if base else {}
@@ -109,13 +109,15 @@ def run_training(
         on_progress: called after every step.
 
     Raises:
-        BadInput: no training images on this machine, or the checkpoint does not belong to this plan.
+        BadInput: no training images on this machine, a training option with a value that is not allowed, or a checkpoint
+            that does not belong to this plan.
     """
     dataset = open_dataset(plan.recipe.data)
     split = dataset.split("train")
     dataset.split("test")  # one that is missing shows before the work, not after it
     torch.manual_seed(plan.recipe.seed)
-    model = build(plan.form, training=plan.recipe.training_options)
+    in_training = find(plan.form.network).training_values(plan.recipe.training_options)
+    model = build(plan.form, training=in_training)
     curve = train(
         model,
         plan.recipe,
@@ -167,22 +169,12 @@ def _recipe(entry: Network) -> Recipe:
     return read_recipe(entry.bundled.path.with_suffix(".toml")) if entry.bundled else Recipe()
 
 
-def _numbers(options: Mapping[str, object]) -> dict[str, Scalar]:
-    """Return options for training only as numbers or truth values; text from a command line is read as JSON.
-
-    Raises:
-        BadInput: neither a number nor true or false.
-    """
-    values: dict[str, Scalar] = {}
-    for name, value in options.items():
-        try:
-            read = json.loads(value) if isinstance(value, str) else value
-        except json.JSONDecodeError:
-            read = None
-        if not isinstance(read, (bool, int, float)) or not math.isfinite(read):
-            raise BadInput(name, expected="a finite number, true or false", got=str(value))
-        values[name] = read
-    return values
+def _from_text(value: object) -> object:
+    """Return an option for training only as JSON reads its text, which is what a command line has; others as they are."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value
 
 
 def _channels(dataset: Dataset) -> int:

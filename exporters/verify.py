@@ -25,6 +25,13 @@ TORCH, PUBLISHED = "torch", "published"
 DEFAULT_TOLERANCE = 1e-4
 """Between two float32 forms, of the greatest output: a hundred layers amplify the rounding of float32 to about 1e-5."""
 
+NOT_JUDGED = "other precisions on random inputs: give --tolerance, or --data with images that the model is for"
+"""Why nothing holds there by itself: what int8 loses depends on what it is shown."""
+
+LEAST_SQNR_DB = 6.0
+"""Of other forms on images that the model was trained for: noise of half the signal. Eight bits leave 20 to 30 dB behind a few
+layers and add up to 9 behind 150 random ones; a scale off by two or a lost zero point is about as loud as the signal, 0 dB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
@@ -36,7 +43,7 @@ class VerifyOptions:
         backend: what runs the file; a reference file runs on it, too.
         threads: of the backend; None leaves it to the backend.
         tolerance: greatest difference from the reference, relative to its greatest output; None is 1e-4 between float32
-            forms and no bound otherwise.
+            forms. Others are then judged by signal over noise on images, `LEAST_SQNR_DB`, and not at all on random inputs.
         accuracy_points: greatest difference from a stated top-1, percentage points.
         weights: the weights file for "torch"; None takes what the file names.
         seed: of random inputs.
@@ -74,15 +81,19 @@ class ParityCheck:
         reference: a file, or "torch".
         inputs: "random", or the data set.
         difference: what was found.
-        tolerance: what is allowed, None for no bound.
+        tolerance: greatest difference that is allowed, None for no such bound.
+        least_sqnr_db: least signal over noise that is allowed, None for no such bound.
         verdict: "reported" without a bound.
+        reason: why nothing was judged; empty otherwise.
     """
 
     reference: str
     inputs: str
     difference: Difference
-    tolerance: float | None
+    tolerance: float | None = None
+    least_sqnr_db: float | None = None
     verdict: Verdict
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +173,24 @@ def hold(results: Sequence[Verification]) -> None:
         )
     for one in results:
         if one.parity and one.parity.verdict == "fail":
-            found = one.parity.difference
-            raise ParityError(
-                f"the outputs of {one.path} and {one.parity.reference}",
-                max_abs=float("nan") if found.max is None else found.max,
-                tolerance=one.parity.tolerance or 0.0,
-                worst=f"the worst of {found.inputs:,} inputs, relative to the greatest output",
-            )
+            raise _parity_error(one.path, one.parity)
+
+
+def _parity_error(path: Path, parity: ParityCheck) -> ParityError:
+    found, what = parity.difference, f"the outputs of {path} and {parity.reference}"
+    if parity.least_sqnr_db is not None and found.sqnr_db is not None:
+        return ParityError(
+            what,
+            max_abs=10 ** (-found.sqnr_db / 20),
+            tolerance=10 ** (-parity.least_sqnr_db / 20),
+            worst=f"{found.inputs:,} images, noise over signal",
+        )
+    return ParityError(
+        what,
+        max_abs=float("nan") if found.max is None else found.max,
+        tolerance=parity.tolerance or 0.0,
+        worst=f"{found.output}, the worst of {found.inputs:,} inputs, relative to the greatest output",
+    )
 
 
 def _accuracy(
@@ -203,24 +225,34 @@ def _parity(
         else:
             progress = partial(on_progress, "compare")
             difference = compare_on_images(side, reference, evaluation.split("test"), on_progress=progress)
-    tolerance = options.tolerance
-    if tolerance is None and artifact.precision == precision == "fp32":
-        tolerance = DEFAULT_TOLERANCE
+    both_float = artifact.precision == precision == "fp32"
+    tolerance = DEFAULT_TOLERANCE if options.tolerance is None and both_float else options.tolerance
+    least_sqnr_db = LEAST_SQNR_DB if tolerance is None and evaluation is not None else None
+    verdict, reason = _parity_verdict(difference, tolerance, least_sqnr_db)
     return ParityCheck(
         reference=reference.name,
         inputs="random" if evaluation is None else evaluation.name,
         difference=difference,
         tolerance=tolerance,
-        verdict=_parity_verdict(difference, tolerance),
+        least_sqnr_db=least_sqnr_db,
+        verdict=verdict,
+        reason=reason,
     )
 
 
-def _parity_verdict(difference: Difference, tolerance: float | None) -> Verdict:
+def _parity_verdict(
+    difference: Difference, tolerance: float | None, least_sqnr_db: float | None
+) -> tuple[Verdict, str]:
+    """Return the verdict, and why there is none where there is none."""
     if difference.max is None:
-        return "fail"
-    if tolerance is None:
-        return "reported"
-    return "ok" if difference.max <= tolerance else "fail"
+        return "fail", ""
+    if tolerance is not None:
+        return ("ok" if difference.max <= tolerance else "fail"), ""
+    if least_sqnr_db is None:
+        return "reported", NOT_JUDGED
+    if difference.sqnr_db is not None:
+        return ("ok" if difference.sqnr_db >= least_sqnr_db else "fail"), ""
+    return ("ok", "") if difference.max == 0 else ("reported", "the same answer to every image: give --tolerance")
 
 
 @contextmanager
@@ -240,11 +272,11 @@ def _open_side(artifact: Artifact, options: VerifyOptions) -> Iterator[Side]:
     if len(artifact.spec.inputs) != 1:
         raise BadInput(f"inputs of {artifact.path}", expected="one image", got=str(len(artifact.spec.inputs)))
     with open_session(artifact, backend=options.backend, options=OpenOptions(threads=options.threads)) as session:
-        source, target = session.inputs[0], session.outputs[0]
+        source = session.inputs[0]
         yield Side(
             name=str(artifact.path),
             source=source,
-            target=target,
+            targets=session.outputs,
             preprocess=artifact.spec.preprocess,
-            run=lambda feed: session.run({source.name: feed})[target.name],
+            run=lambda feed: session.run({source.name: feed}),
         )

@@ -92,7 +92,9 @@ def run_fetch(form: Form) -> Path:
     """Bring the publisher's weights of a form here, with a bar on standard error, and return the file."""
     with progress(f"weights of {form.title}") as advance:
         return fetch_published(
-            form, on_progress=lambda done, total: advance(done // _MEGABYTE, total // _MEGABYTE, "MB")
+            form,
+            on_progress=lambda done, total: advance(done // _MEGABYTE, total // _MEGABYTE, "MB"),
+            on_wait=say,
         )
 
 

@@ -35,7 +35,7 @@ from edgecnn.units import percent_text
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),
-    help="Greatest difference of outputs, relative to the greatest.  [default: 1e-4 between fp32 forms, else no bound]",
+    help="Greatest difference of outputs, relative to the greatest.  [default: 1e-4 between fp32 forms; see above]",
 )
 @click.option(
     "--accuracy-tolerance",
@@ -61,7 +61,14 @@ def verify(
 ) -> None:
     """Measure each MODEL's accuracy and hold it against what is stated; compare its outputs with another form of it.
 
-    Fails when a figure is beyond its tolerance. Accuracy does not apply to random weights and to other data sets.
+    \b
+    What fails unless other bounds are given:
+      accuracy        more than 0.1 points off a top-1 that is stated on the same images
+      fp32 and fp32   an output off by more than 1e-4 of the greatest
+      int8 and fp32   with --data, noise above half the signal (SQNR below 6 dB);
+                      on random inputs they are not judged: give --tolerance or --data
+      any             an output that is not finite
+    Accuracy does not apply to random weights and to other data sets.
 
     \b
     Example:
@@ -140,6 +147,11 @@ def _show(results: Sequence[Verification]) -> None:
         for one in results
         if one.accuracy and one.accuracy.reason
     ]
+    notes += [
+        f"{one.path.name}: outputs not judged: {one.parity.reason}"
+        for one in results
+        if one.parity and one.parity.reason
+    ]
     if any(one.parity for one in results):
         notes.append("errors: relative to the greatest output of the reference")
     rows = list(zip(*columns.values(), strict=True))
@@ -174,6 +186,7 @@ def _parity_columns(checks: Sequence[ParityCheck | None]) -> dict[str, list[str]
         "mean error": [_error_text(one.mean) if one else "-" for one in found],
         "max error": [_error_text(one.max) if one else "-" for one in found],
         "allowed": ["-" if check is None or check.tolerance is None else f"{check.tolerance:g}" for check in checks],
+        "SQNR dB": ["-" if one is None or one.sqnr_db is None else f"{one.sqnr_db:.1f}" for one in found],
         "same first class %": [percent_text(one.agreement if one else None) for one in found],
     }
 

@@ -21,7 +21,7 @@ from edgecnn.specs import Fit, Interpolation, Preprocess, Scalar
 from edgecnn.toml import read_toml
 from edgecnn.zoo.forms import form_of
 from edgecnn.zoo.network import Bundled, Checkpoint, Network, Paper, Published
-from edgecnn.zoo.options import Option
+from edgecnn.zoo.options import Option, TrainingOption
 
 FAMILIES = Path(__file__).with_name("families")
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -70,7 +70,7 @@ class _Entry:
     input_sizes: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     small: str = ""
-    training_options: Mapping[str, str] = field(default_factory=dict)
+    training_options: Mapping[str, TrainingOption] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
 
 
@@ -79,7 +79,7 @@ class _Family:
     family: str
     paper: Paper
     options: Mapping[str, _Option] = field(default_factory=dict)
-    training_options: Mapping[str, str] = field(default_factory=dict)
+    training_options: Mapping[str, TrainingOption] = field(default_factory=dict)
     networks: Mapping[str, _Entry]
 
 
@@ -120,6 +120,7 @@ def _read_datasets(families: Path) -> dict[str, _Dataset]:
 
 def _read_family(path: Path, datasets: Mapping[str, _Dataset]) -> Iterator[Network]:
     family = from_json(_Family, read_toml(path), where=str(path))
+    _check_rules_differ(family, path)
     for name, entry in family.networks.items():
         yield Network(
             name=name,
@@ -153,6 +154,20 @@ def _checked(rule: Checkpoint, network: str, options: tuple[str, ...], path: Pat
     for pattern, replacement in rule.rename:
         _check_replacement(pattern, replacement, where)
     return rule
+
+
+def _check_rules_differ(family: _Family, path: Path) -> None:
+    """Raise BadInput for a rule that stands there twice, or that an earlier one of its network hides from every file."""
+    seen: dict[str, str] = {}
+    for name, entry in family.networks.items():
+        translating: dict[str, str] = {}
+        for rule in entry.checkpoints:
+            whole, keys = repr(rule), repr((rule.rename, rule.drop, sorted(rule.options.items())))
+            twin = seen.get(whole) or translating.get(keys)
+            if twin:
+                where = f"{path}: checkpoint {rule.source!r} of {name}"
+                raise BadInput(where, expected="another rename, drop or options", got=f"those of {twin}")
+            seen[whole] = translating[keys] = f"{rule.source!r} of {name}"
 
 
 def _check_replacement(pattern: str, replacement: str, where: str) -> None:

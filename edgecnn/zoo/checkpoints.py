@@ -98,12 +98,11 @@ def preprocess_by(rule: Checkpoint, network: Network, form: Form) -> Preprocess:
     return replace(network, preprocess=replace(network.preprocess, **given)).preprocess_for(form)
 
 
-def choose_among(forms: Sequence[Form], state: Mapping[str, Tensor]) -> tuple[Form, Checkpoint | None]:
-    """Return the form of a network that a state dict fits, and the rule it needs.
+def choose_among(forms: Sequence[Form], found: Mapping[str, Shape]) -> tuple[Form, Checkpoint | None]:
+    """Return the form of a network that the shapes of a state dict fit, and the rule they need.
 
-    Without one, the first that it fits but for the number of classes or channels, or else the first of all.
+    Without one, the first that they fit but for the number of classes or channels, or else the first of all.
     """
-    found = _shapes(state)
     nearly: list[tuple[Form, Checkpoint | None]] = []
     for form in forms:
         shapes = _shapes_of(form)

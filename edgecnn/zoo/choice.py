@@ -88,7 +88,7 @@ def _of_file(entry: Network, weights: str, asked: dict[str, Any]) -> Form:
 def _of_foreign_file(entry: Network, weights: Path, asked: dict[str, Any]) -> Form:
     """Return the form whose keys and shapes a file has: with the plain options, or else with published ones."""
     from edgecnn.zoo.checkpoints import choose_among  # noqa: PLC0415 (imports torch)
-    from edgecnn.zoo.statedict import read_state  # noqa: PLC0415 (imports torch)
+    from edgecnn.zoo.statedict import read_shapes  # noqa: PLC0415 (imports torch)
 
     forms = [make_form(entry, **asked)]
     for options in (*(rule.options for rule in entry.checkpoints), *(row.form.options for row in entry.published)):
@@ -97,7 +97,7 @@ def _of_foreign_file(entry: Network, weights: Path, asked: dict[str, Any]) -> Fo
             forms.append(form)
     if len(forms) == 1 and not any(rule.input_size for rule in entry.checkpoints):
         return forms[0]
-    form, rule = choose_among(forms, read_state(weights))
+    form, rule = choose_among(forms, read_shapes(weights))
     if rule and rule.input_size and "input_size" not in asked:
         return make_form(entry, **{**_options(form), "input_size": rule.input_size})
     return form

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgecnn.errors import UnknownName
 from edgecnn.specs import Interpolation, Preprocess, Scalar, joined_title
-from edgecnn.zoo.options import Option
+from edgecnn.zoo.options import Option, TrainingOption
 
 # ITU-R BT.601: the weights by which red, green and blue make luma.
 _LUMA = (0.299, 0.587, 0.114)
@@ -32,7 +33,8 @@ class Paper:
     @property
     def citation(self) -> str:
         """The paper in one line."""
-        return f'{self.authors}, "{self.title}", {self.venue}, {self.year}'
+        year = "" if str(self.year) in self.venue else f", {self.year}"
+        return f'{self.authors}, "{self.title}", {self.venue}{year}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +215,7 @@ class Network:
         licence: of this implementation.
         aliases: other names that find it.
         small: name of the network whose bundled form stands for this one when nothing else is asked; empty for its own.
-        training_options: keywords of the builder that only change training -> what they do.
+        training_options: keywords of the builder that only change training -> their allowed values.
         checkpoints: state dicts of others that need translation or another preprocessing.
         published: what sources state, the row that stands for a form before others of the same form.
         bundled: trained weights in the package, None without.
@@ -234,7 +236,7 @@ class Network:
     licence: str = "Apache-2.0"
     aliases: tuple[str, ...] = ()
     small: str = ""
-    training_options: Mapping[str, str] = field(default_factory=dict)
+    training_options: Mapping[str, TrainingOption] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
     published: tuple[Published, ...] = ()
     bundled: Bundled | None = None
@@ -253,6 +255,21 @@ class Network:
     def citation(self) -> str:
         """The paper in one line."""
         return self.paper.citation
+
+    def training_values(self, given: Mapping[str, object]) -> dict[str, float | bool]:
+        """Return what acts in training only, checked.
+
+        Args:
+            given: names of `training_options` -> values.
+
+        Raises:
+            UnknownName: the network has no such training option.
+            BadInput: a value that is not allowed.
+        """
+        for name in given:
+            if name not in self.training_options:
+                raise UnknownName(f"training option of {self.name}", name, self.training_options)
+        return {name: self.training_options[name].read(name, value) for name, value in given.items()}
 
     def published_for(self, form: Form) -> Published | None:
         """Return the row that stands for a form, None when no source is about it."""

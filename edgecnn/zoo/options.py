@@ -1,4 +1,4 @@
-"""An option of a network: its allowed values, in words and as a check."""
+"""Options of a network, and of its training: their allowed values, in words and as a check."""
 
 from __future__ import annotations
 
@@ -85,3 +85,60 @@ class Option:
 
     def _refusal(self, value: object) -> BadInput:
         return BadInput(self.name, expected=self.allowed, got=str(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOption:
+    """A keyword of a builder that acts in training only: a number of an interval, or a switch.
+
+    Attributes:
+        help: what it does, one line.
+        switch: it is true or false, and no number.
+        low: least allowed number, None without one.
+        high: greatest allowed number, None without one.
+        below: number that every allowed one lies below, None without one.
+    """
+
+    help: str
+    switch: bool = False
+    low: float | None = None
+    high: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.low, self.high, self.below) if bound is not None]
+        if self.switch and bounds:
+            raise BadInput("switch", expected="no low, high or below beside it", got=", ".join(map(str, bounds)))
+        if not self.switch and (self.low is None or (self.high is None) == (self.below is None)):
+            raise BadInput("interval", expected="low, and high or below", got=", ".join(map(str, bounds)) or "none")
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.switch:
+            return "true or false"
+        upper = f"at most {self.high:g}" if self.high is not None else f"below {self.below:g}"
+        return f"a number at least {self.low:g} and {upper}"
+
+    def read(self, name: str, value: object) -> float | bool:
+        """Return the value; whole numbers become floats, and nothing else is converted.
+
+        Args:
+            name: of the option, for the message.
+            value: as it was given.
+
+        Raises:
+            BadInput: not one of the allowed values, which are named.
+        """
+        if self.switch and isinstance(value, bool):
+            return value
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if self.switch or not is_number or not self._in_range(value):  # type: ignore[arg-type]
+            got = str(value).lower() if isinstance(value, bool) else repr(value)
+            raise BadInput(name, expected=self.allowed, got=got)
+        return float(value)  # type: ignore[arg-type]
+
+    def _in_range(self, number: float) -> bool:
+        # A comparison with what is not a number is false.
+        lows = (self.low is None or number >= self.low, self.high is None or number <= self.high)
+        return all(lows) and (self.below is None or number < self.below)

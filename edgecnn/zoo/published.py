@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import Contradiction, UnavailableError, UsageError
-from edgecnn.zoo.download import cache_folder, download, file_name
+from edgecnn.zoo.download import OnWait, cache_folder, download, file_name, warn
 from edgecnn.zoo.network import Form, Network, Published
 from edgecnn.zoo.registry import bundled_names, find, make_form
 
@@ -59,6 +59,7 @@ def fetch_published(
     *,
     folder: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_wait: OnWait = warn,
 ) -> Path:
     """Return the publisher's weights file of a form, downloaded unless it is here already.
 
@@ -66,6 +67,7 @@ def fetch_published(
         form: network and variant; the input size is free.
         folder: where files are kept; None for the user's cache.
         on_progress: called with the bytes that are here and those of the whole file, 0 when unknown.
+        on_wait: called with a line when another process downloads the same file; a warning by default.
 
     Raises:
         UsageError: no publisher has one.
@@ -75,7 +77,7 @@ def fetch_published(
     row = published_file(form)
     folder = folder or cache_folder()
     try:
-        return download(row.weights_url, row.sha256_prefix, folder, on_progress=on_progress)
+        return download(row.weights_url, row.sha256_prefix, folder, on_progress=on_progress, on_wait=on_wait)
     except UnavailableError as error:
         by_hand = f"or put the file at {folder / file_name(row.weights_url)}"
         raise UnavailableError(error.message, f"{choices(find(form.network), published=False)}; {by_hand}") from error

@@ -6,7 +6,7 @@ entry point of the group "edgecnn.networks" that names a `Network`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from edgecnn.errors import (
     UnavailableError,
     UnknownName,
     UsageError,
+    folded,
 )
 from edgecnn.plugins import Plugins
 from edgecnn.specs import Scalar
@@ -51,6 +52,8 @@ __all__ = [
 GROUP = "edgecnn.networks"
 """Entry-point group by which a package adds networks; the entry point's name is the network's name."""
 
+_COMMAND = "edgecnn zoo"
+
 
 def networks() -> tuple[Network, ...]:
     """Return all networks: the zoo's own, oldest first, then those of other packages that can be imported."""
@@ -65,8 +68,10 @@ def broken() -> dict[str, str]:
 def find(name: str) -> Network:
     """Return the network of that name or alias; "ensemble:a+b" is the ensemble of the networks a and b.
 
+    Capitals and small letters are the same, and so are "-" and "_".
+
     Raises:
-        UnknownName: neither a name nor an alias; suggests the nearest.
+        UnknownName: neither a name nor an alias; suggests the nearest, or the members of the family of that name.
         BadInput: members that cannot make an ensemble.
         UnavailableError: another package has it, and cannot be imported.
     """
@@ -80,11 +85,10 @@ def find(name: str) -> Network:
     match = _match(name, tuple(added.values()))
     if match is not None:
         return match
-    if name in reasons:
-        raise UnavailableError(reasons[name], "reinstall or remove the package that provides it")
-    every = (*own, *added.values())
-    names = (*(network.name for network in every), *reasons)
-    raise UnknownName("network", name, names, [alias for network in every for alias in network.aliases])
+    for broken_name, reason in reasons.items():
+        if folded(name) == folded(broken_name):
+            raise UnavailableError(reason, "reinstall or remove the package that provides it")
+    raise _unknown(name, (*own, *added.values()), reasons)
 
 
 def make_form(
@@ -148,14 +152,13 @@ def build(form: Form, *, training: Mapping[str, Scalar] | None = None) -> nn.Mod
 
     Raises:
         UnknownName: the network has no such training option.
+        BadInput: a value that the training option does not take.
         UsageError: the builder refuses this form; its reason is the message.
         MissingDependency: torch is not installed.
         UnavailableError: the builder of another package cannot be imported.
     """
     network = find(form.network)
-    for name in training or {}:
-        if name not in network.training_options:
-            raise UnknownName(f"training option of {network.name}", name, network.training_options)
+    acting = network.training_values(training or {})
     builder = _builder(network)
     try:
         module: nn.Module = builder(
@@ -164,7 +167,7 @@ def build(form: Form, *, training: Mapping[str, Scalar] | None = None) -> nn.Mod
             input_size=form.input_size,
             **network.fixed,
             **form.options,
-            **(training or {}),
+            **acting,
         )
     except ValueError as error:
         raise UsageError(f"{form.title} cannot be built: {error}") from None
@@ -189,7 +192,23 @@ def _not_importable(network: Network, error: Exception) -> UnavailableError:
 
 
 def _match(name: str, among: tuple[Network, ...]) -> Network | None:
-    return next((network for network in among if name == network.name or name in network.aliases), None)
+    wanted = folded(name)
+    return next((one for one in among if wanted in map(folded, (one.name, *one.aliases))), None)
+
+
+def _unknown(name: str, among: tuple[Network, ...], unavailable: Iterable[str]) -> UnknownName:
+    """Return the error for a name that nothing has; that of a family says which members it has."""
+    wanted = folded(name).replace("_", "")
+    members = [one for one in among if folded(one.family).replace("_", "") == wanted]
+    hint = ""
+    if members:
+        others = [alias for one in among if one not in members for alias in one.aliases]
+        known = [*(one.name for one in members), *(alias for alias in others if alias.startswith(wanted))]
+        hint = f"a family, with {', '.join(known)}; {_COMMAND} --family {members[0].family} shows it"
+    names = (*(one.name for one in among), *unavailable)
+    return UnknownName(
+        "network", name, names, [alias for one in among for alias in one.aliases], listing=_COMMAND, hint=hint
+    )
 
 
 @lru_cache(maxsize=1)

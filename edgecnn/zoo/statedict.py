@@ -7,8 +7,10 @@ and anything else is refused.
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from edgecnn.errors import BadInput, UnknownName
+
+T = TypeVar("T")
 
 SOURCES = ("bundled", "random", "imagenet")
 """Words that name weights; anything else is a file."""
@@ -35,15 +39,40 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a weights file by key, without the prefixes of wrappers.
 
     Raises:
+        BadInput: the file is missing, empty, cut short, of an unknown kind or not a plain state dict, or a tensor is not
+            dense, not of real numbers or not finite.
+    """
+    _check_file(path)
+    if path.suffix.lower() in PICKLES:
+        state = _unwrapped(_read_pickle(path), path)
+    else:
+        try:
+            state = _unwrapped(load_file(path), path)
+        except SafetensorError as error:
+            raise _damaged(path, error) from None
+    for key, tensor in state.items():
+        _check_tensor(key, tensor, path)
+    return state
+
+
+def read_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of a weights file by key, without the prefixes of wrappers.
+
+    The values stay on the disk, but for PyTorch files of the form before version 1.6, which cannot be mapped.
+
+    Raises:
         BadInput: the file is missing, empty, cut short, of an unknown kind or not a plain state dict.
     """
     _check_file(path)
     if path.suffix.lower() in PICKLES:
-        return _unwrapped(_read_pickle(path), path)
+        state = _unwrapped(_read_pickle(path, mapped=zipfile.is_zipfile(path)), path)
+        return {key: tuple(tensor.shape) for key, tensor in state.items()}
     try:
-        return _unwrapped(load_file(path), path)
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise _damaged(path, error) from None
+    return _without_wrappers(shapes)
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:
@@ -86,12 +115,12 @@ def _damaged(path: Path, error: SafetensorError) -> BadInput:
     return BadInput(f"{path} is cut short or not safetensors: {error}", "download or save it again")
 
 
-def _read_pickle(path: Path) -> object:
-    """Return what the file holds, read without running code."""
+def _read_pickle(path: Path, *, mapped: bool = False) -> object:
+    """Return what the file holds, read without running code; values that are mapped are read when they are used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise BadInput(
             f"{path} is cut short or cannot be read: {error.strerror}", "download or save it again"
@@ -119,11 +148,38 @@ def _unwrapped(loaded: object, path: Path) -> Mapping[str, Tensor]:
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(item, Tensor) for item in loaded.values()):
         raise BadInput(f"{path}", "save it with torch.save(model.state_dict(), path)", **_not_a_state_dict(loaded))
-    state = {str(key): tensor for key, tensor in loaded.items()}
+    return _without_wrappers({str(key): tensor for key, tensor in loaded.items()})
+
+
+def _without_wrappers(state: Mapping[str, T]) -> Mapping[str, T]:
     for prefix in _WRAPPERS:
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return state
+
+
+def _check_tensor(key: str, tensor: Tensor, path: Path) -> None:
+    """Raise BadInput for a tensor that cannot be a weight, or that would make every answer of the network no number."""
+    kinds = {
+        "a nested tensor": tensor.is_nested,
+        f"a {str(tensor.layout).removeprefix('torch.')} tensor": tensor.layout != torch.strided,
+        f"a quantized tensor, {tensor.dtype}": tensor.is_quantized,
+        f"complex numbers, {tensor.dtype}": tensor.is_complex(),
+        "a tensor without values (device meta)": tensor.is_meta,
+    }
+    got = next((kind for kind, it_is in kinds.items() if it_is), "")
+    if not got:
+        # As float32, which is what the network computes in.
+        values = tensor.float() if tensor.is_floating_point() else tensor
+        off = values.numel() - int(torch.isfinite(values).sum())
+        got = f"{off:,} of {values.numel():,} values NaN or infinite" if off else ""
+    if got:
+        raise BadInput(
+            f"{path}: {key}",
+            "save the float weights of the trained model: torch.save(model.state_dict(), path)",
+            expected="a dense tensor of finite real numbers",
+            got=got,
+        )
 
 
 def _not_a_state_dict(loaded: object) -> dict[str, str]:

@@ -43,12 +43,16 @@ class Patience:
         attempts: in a row that brought next to nothing.
         back_off_s: pause after the first of them; doubled after each.
         limit_bytes: longest file that is taken.
+        silent_s: wait for another process that fetches the same file before that is said.
+        lock_s: wait for it in all.
     """
 
     timeout_s: float = 30.0
     attempts: int = 5
     back_off_s: float = 0.5
     limit_bytes: int = LIMIT_BYTES
+    silent_s: float = 1.0
+    lock_s: float = 3600.0
 
 
 class _Broken(Exception):

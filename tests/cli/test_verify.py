@@ -84,8 +84,19 @@ def test_int8_beside_its_float_form(run_edgecnn: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)
     assert (result["precision"], result["verdict"]) == ("int8", "reported")
-    assert result["parity"]["tolerance"] is None
+    assert (result["parity"]["tolerance"], result["parity"]["least_sqnr_db"]) == (None, None)
     assert result["parity"]["difference"]["agreement"] > 0.5
+    done = run_edgecnn("verify", str(TINY_INT8), "--against", str(TINY))
+    assert done.returncode == 0, done.stderr
+    assert "outputs not judged: other precisions on random inputs: give --tolerance, or --data" in done.stdout
+    done = run_edgecnn("verify", str(TINY_INT8), "--against", str(TINY), "--tolerance", "1e-6")
+    assert (done.returncode, "not judged" in done.stdout) == (5, False)
+
+
+def test_help_says_what_fails(run_edgecnn: Run) -> None:
+    done = run_edgecnn("verify", "--help")
+    for text in ("more than 0.1 points", "more than 1e-4 of the greatest", "SQNR below 6 dB", "are not judged"):
+        assert text in done.stdout
 
 
 @pytest.fixture

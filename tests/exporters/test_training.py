@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,23 @@ def test_what_cannot_be_chosen_is_refused(folder: Path) -> None:
     for name in ("data", "recipe", "network", "nonsense"):
         with pytest.raises(UnknownName):
             plan_training("lenet5", data=str(folder), options={name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [("true", "true"), (True, "true"), ('"0.5"', "'0.5'"), ("NaN", "nan"), ("half", "'half'"), (1, "1")],
+)
+def test_a_training_option_of_another_kind_is_refused(folder: Path, value: object, got: str) -> None:
+    said = f"stochastic_depth: expected a number at least 0 and below 1, got {got}"
+    with pytest.raises(BadInput) as caught:
+        plan_training("resnet20", data=str(folder), options={"stochastic_depth": value})
+    assert caught.value.message == said
+    plan = plan_training("resnet20", data=str(folder), recipe=QUICK, options={"stochastic_depth": "0.5"})
+    assert plan.recipe.training_options == {"stochastic_depth": 0.5}
+    wrong = replace(plan, recipe=replace(plan.recipe, training_options={"stochastic_depth": float("nan")}))
+    with pytest.raises(BadInput, match="stochastic_depth: expected a number at least 0 and below 1, got nan"):
+        run_training(wrong, folder / "run")
+    assert not (folder / "run").exists()
 
 
 def test_all_that_is_left_tells_the_same(folder: Path, tmp_path: Path) -> None:

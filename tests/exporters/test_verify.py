@@ -18,6 +18,7 @@ from edgecnn.data.dataset import Split
 from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
 from edgecnn.exporters.compare import measure_difference
 from edgecnn.exporters.onnxfile import stamp, write_model
+from edgecnn.exporters.quantize import QuantizeConfig, quantize
 from edgecnn.exporters.stated import check_accuracy, check_fit
 from edgecnn.exporters.verify import VerifyOptions, hold, verify
 from edgecnn.preprocess import prepare
@@ -150,11 +151,60 @@ def test_the_difference_is_relative_to_the_greatest_output() -> None:
         (np.float32([[1, 2], [3, 0]]), np.float32([[1, 2], [4, 0]])),
         (np.float32([[-8, 1]]), np.float32([[-8, -9]])),
     ]
-    found = measure_difference(pairs)
+    found = measure_difference([({"y": mine}, {"y": theirs}) for mine, theirs in pairs])
     assert found.inputs == 3
     assert found.max == pytest.approx(10 / 9)
     assert found.mean == pytest.approx(11 / 6 / 9)
     assert found.agreement == pytest.approx(2 / 3)
+    # By hand: columns (1, 4, -8) and (2, 0, -9) have the means -1 and -7/3; the differences are 1 and 10.
+    signal = (4 + 25 + 49) + (169 + 49 + 400) / 9
+    assert found.sqnr_db == pytest.approx(10 * np.log10(signal / 101))
+
+
+def test_of_several_outputs_the_one_that_differs_most_counts() -> None:
+    logits, boxes = np.float32([[1, 0], [0, 1]]), np.float32([[[100.0], [50]], [[20], [10]]])
+    same = measure_difference([({"logits": logits, "boxes": boxes}, {"logits": logits, "boxes": boxes})])
+    assert (same.max, same.sqnr_db, same.agreement) == (0.0, None, 1.0)
+    found = measure_difference([({"boxes": boxes + 3, "logits": logits}, {"logits": logits, "boxes": boxes})])
+    assert (found.output, found.inputs, found.agreement) == ("boxes", 2, 1.0)
+    assert found.max == pytest.approx(0.03)
+    assert found.mean == pytest.approx(0.03)
+    broken = measure_difference([({"logits": logits, "boxes": boxes * np.nan}, {"logits": logits, "boxes": boxes})])
+    assert (broken.output, broken.max, broken.sqnr_db) == ("boxes", None, None)
+
+
+def test_answers_that_are_all_alike_are_no_signal() -> None:
+    expected = np.full((50, 3), 0.1, np.float32)
+    assert measure_difference([({"y": expected + 1}, {"y": expected})]).sqnr_db is None
+
+
+def with_second_output(source: Path, target: Path, name: str, factor: float) -> Path:
+    """Write a file that also gives its logits times a factor, under that name."""
+    model = onnx.load(source)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), "factor"))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["logits", "factor"], [name], name="scaled"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 4]))
+    onnx.save(model, target)
+    return target
+
+
+def test_every_output_is_compared(tiny: Path, tmp_path: Path) -> None:
+    made = [
+        with_second_output(tiny, tmp_path / f"{index}.onnx", name, factor)
+        for index, (name, factor) in enumerate([("scaled", 2.0), ("scaled", 2.1), ("other", 2.0)])
+    ]
+    reference, off, other = (load_artifact(path) for path in made)
+    assert verify(reference, VerifyOptions(against=str(made[0]))).verdict == "ok"
+    result = verify(off, VerifyOptions(against=str(made[0])))
+    assert result.parity is not None
+    assert (result.verdict, result.parity.difference.output) == ("fail", "scaled")
+    assert result.parity.difference.max == pytest.approx(0.05, rel=1e-3)
+    with pytest.raises(ParityError, match="at scaled, the worst of 32 inputs"):
+        hold([result])
+    with pytest.raises(BadInput, match=r"2\.onnx: expected logits, scaled, as .*0\.onnx, got logits, other"):
+        verify(other, VerifyOptions(against=str(made[0])))
+    with pytest.raises(BadInput, match=r"tiny\.onnx: expected logits, scaled, as .*0\.onnx, got logits \("):
+        verify(load_artifact(tiny), VerifyOptions(against=str(made[0])))
 
 
 def test_outputs_that_are_not_numbers_fail(tiny: Path, write: Write) -> None:
@@ -180,10 +230,44 @@ def test_a_form_that_is_off_by_a_known_amount(tiny: Path, write: Write, quarters
     assert verify(made, loose).verdict == "ok"
 
 
-def test_int8_is_reported_unless_a_tolerance_is_given() -> None:
+@pytest.fixture
+def int8(tiny: Path, images: Images, tmp_path: Path) -> Path:
+    """The int8 form of `tiny`, made for the images of `quarters`."""
+    split = Split("calibration", images, np.zeros(len(images), np.int64), trained=True)
+    target = tmp_path / "tiny.int8.onnx"
+    return quantize(tiny, target, calibration=split, config=QuantizeConfig(min_channels=1)).artifact.path
+
+
+def test_int8_on_images_is_judged_by_its_noise(tiny: Path, int8: Path, quarters: Quarters, tmp_path: Path) -> None:
+    result = verify(load_artifact(int8), VerifyOptions(against=str(tiny)), evaluation=quarters)
+    parity = result.parity
+    assert parity is not None
+    assert (parity.verdict, parity.tolerance, parity.least_sqnr_db, parity.reason) == ("ok", None, 6.0, "")
+    assert parity.difference.sqnr_db is not None
+    assert parity.difference.sqnr_db > 20
+
+    model = onnx.load(int8)
+    (scale,) = [value for value in model.graph.initializer if value.name.startswith("w3") and "scale" in value.name]
+    scale.CopyFrom(onnx.numpy_helper.from_array(2 * onnx.numpy_helper.to_array(scale), scale.name))
+    onnx.save(model, tmp_path / "broken.onnx")
+    broken = verify(load_artifact(tmp_path / "broken.onnx"), VerifyOptions(against=str(tiny)), evaluation=quarters)
+    assert broken.parity is not None
+    assert broken.parity.verdict == "fail"
+    assert broken.parity.difference.sqnr_db is not None
+    assert broken.parity.difference.sqnr_db < 1
+    with pytest.raises(ParityError, match=r"96 images, noise over signal, allowed 0\.501"):
+        hold([replace(broken, accuracy=None)])
+    allowed = VerifyOptions(against=str(tiny), tolerance=5.0)
+    free = verify(load_artifact(tmp_path / "broken.onnx"), allowed, evaluation=quarters).parity
+    assert free is not None
+    assert (free.verdict, free.least_sqnr_db) == ("ok", None)
+
+
+def test_int8_on_random_inputs_is_not_judged_unless_a_tolerance_is_given() -> None:
     free = verify(load_artifact(TINY_INT8), VerifyOptions(against=str(TINY)))
     assert free.verdict == "reported"
     assert free.parity is not None
+    assert free.parity.reason.startswith("other precisions on random inputs: give --tolerance, or --data")
     assert 1e-4 < (free.parity.difference.max or 0.0) < 0.2
     strict = verify(load_artifact(TINY_INT8), VerifyOptions(against=str(TINY), tolerance=1e-4))
     assert strict.verdict == "fail"
@@ -241,6 +325,28 @@ def test_torch_is_built_again_from_what_the_file_says(tmp_path: Path) -> None:
     save_weights(module, tmp_path / "other.safetensors")
     other = verify(made, VerifyOptions(against="torch", weights=str(tmp_path / "other.safetensors")))
     assert other.verdict == "fail"
+
+
+def test_a_form_that_a_file_does_not_tell_is_refused(lenet5: Path) -> None:
+    pytest.importorskip("torch")
+    from edgecnn.exporters.reference import form_of_artifact
+    from edgecnn.zoo.registry import bundled_form
+
+    known = load_artifact(lenet5)
+    assert form_of_artifact(known) == bundled_form("lenet5")
+    (source,), (target,) = known.spec.inputs, known.spec.outputs
+    for change, said in (
+        ({"variant": "relu"}, "expected lenet5_relu with .*, got lenet5 with"),
+        ({"outputs": (replace(target, shape=("N", 7)),)}, "expected lenet5 with .* classes 7, .*, got .* classes 10"),
+        ({"inputs": (replace(source, shape=("N", 1, "H", "W")),)}, r"numbers, got \[N, 1, H, W\] and \[N, 10\]"),
+        ({"inputs": (replace(source, shape=("N", 1, 32, 28)),)}, r"numbers, got \[N, 1, 32, 28\] and"),
+        ({"inputs": (replace(source, shape=("N", 784)),)}, r"numbers, got \[N, 784\] and"),
+        ({"outputs": (replace(target, shape=("N", "classes")),)}, r"and \[N, classes\]"),
+        ({"inputs": (), "outputs": ()}, "got none"),
+    ):
+        artifact = replace(known, lineage=(), spec=replace(known.spec, **change))  # type: ignore[arg-type]
+        with pytest.raises(BadInput, match=said):
+            form_of_artifact(artifact)
 
 
 def test_what_is_not_of_the_zoo_has_no_torch_form(tiny: Path) -> None:

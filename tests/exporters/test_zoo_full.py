@@ -11,18 +11,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgecnn.artifacts import load_artifact  # noqa: E402
 from edgecnn.data import open_dataset  # noqa: E402
 from edgecnn.exporters.network import ExportOptions, export_network  # noqa: E402
 from edgecnn.exporters.quantize import QuantizeConfig, quantize  # noqa: E402
 from edgecnn.exporters.verify import VerifyOptions, hold, verify  # noqa: E402
 from edgecnn.runtimes import open_session  # noqa: E402
-from edgecnn.zoo.registry import find, make_form, networks  # noqa: E402
+from edgecnn.zoo.registry import Network, find, make_form, networks  # noqa: E402
 from edgecnn.zoo.sizes import known_sizes  # noqa: E402
 
 pytestmark = pytest.mark.zoo
 
 SMALL_IMAGES = 32
 MANY_PARAMS = 30_000_000
+HEAVY = ("vgg16", "wide_resnet50_2")
+"""Exported all the same: the one with nearly all its weights in matrices, the other with all in convolutions."""
+
 MEMORY_FACTOR = 4
 MEMORY_BYTES = 1_500_000_000
 
@@ -37,36 +41,59 @@ print(int(status["VmHWM"].split()[0]) * 1024)
 """
 
 
-def light() -> list[str]:
-    """Return the networks for large images below 30 M parameters; the matrix of small sizes has the others as they are."""
-    large = [network.name for network in networks() if network.input_size > SMALL_IMAGES]
-    sizes = {name: known_sizes(make_form(name)) for name in large}
-    return [name for name, found in sizes.items() if found is not None and found.params < MANY_PARAMS]
+def members() -> list[str]:
+    """Return the networks whose own form is exported here: those for large images below 30 M parameters, and two beyond.
+
+    The matrix of small sizes has every network: those for small images in their own form, unless that has more than 30 M
+    parameters and a width, and the others at a small size, above 30 M parameters narrowed where they have a width.
+    """
+    return [network.name for network in networks() if not left_out(network)]
 
 
-@pytest.mark.parametrize("name", light())
-def test_the_papers_form_exports_and_answers(tmp_path: Path, name: str) -> None:
-    form = make_form(name)
-    artifact = export_network(form, tmp_path / "net.onnx", ExportOptions(weights="random"))
-    sizes = known_sizes(form)
+def left_out(network: Network) -> str:
+    """Return why the own form of a network is not exported here, empty where it is."""
+    if network.name in HEAVY:
+        return ""
+    if network.input_size <= SMALL_IMAGES:
+        return "the matrix has it at this size"
+    sizes = known_sizes(make_form(network))
+    if sizes is None:
+        return "how large it is is not known"
+    return f"{MANY_PARAMS / 1e6:.0f} M parameters and more take minutes each" if sizes.params >= MANY_PARAMS else ""
+
+
+def exported(name: str, path: Path) -> int:
+    """Write the own form of a network from a process of its own and return the most memory that it held, bytes."""
+    arguments = [sys.executable, "-c", MEASURED_EXPORT, name, str(path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=1200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_what_is_left_out_has_a_reason() -> None:
+    reasons = {network.name: left_out(network) for network in networks()}
+    for reason in sorted(set(reasons.values()) - {""}):
+        print(f"own form not exported, {reason}: {', '.join(name for name in reasons if reasons[name] == reason)}")
+    assert set(HEAVY) <= set(members())
+    assert len(members()) >= 38
+    for name in members():
+        assert name in HEAVY or make_form(name).input_size > SMALL_IMAGES
+
+
+@pytest.mark.parametrize("name", members())
+def test_the_papers_form_exports_within_the_memory_bound_and_answers(tmp_path: Path, name: str) -> None:
+    form, path = make_form(name), tmp_path / "net.onnx"
+    peak_bytes = exported(name, path)
+    artifact, sizes = load_artifact(path), known_sizes(form)
     assert sizes is not None
     assert (artifact.spec.params, artifact.spec.macs) == (sizes.params, sizes.macs)
+    weight_bytes = 4 * sizes.params
+    print(f"{name}: {peak_bytes / 1e9:.2f} GB for {weight_bytes / 1e9:.2f} GB of weights")
+    assert peak_bytes < MEMORY_FACTOR * weight_bytes + MEMORY_BYTES
     with open_session(artifact) as session:
         answer = session.run({"input": np.zeros((1, *form.input_shape), np.float32)})["logits"]
     assert answer.shape == (1, form.classes)
     assert np.isfinite(answer).all()
-
-
-@pytest.mark.parametrize("name", ["vgg16", "wide_resnet50_2"])
-def test_the_memory_of_an_export_is_bounded(tmp_path: Path, name: str) -> None:
-    sizes = known_sizes(make_form(name))
-    assert sizes is not None
-    arguments = [sys.executable, "-c", MEASURED_EXPORT, name, str(tmp_path / "net.onnx")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=1200)
-    assert done.returncode == 0, done.stderr[-2000:]
-    peak_bytes, weight_bytes = int(done.stdout.splitlines()[-1]), 4 * sizes.params
-    print(f"{name}: {peak_bytes / 1e9:.2f} GB for {weight_bytes / 1e9:.2f} GB of weights")
-    assert peak_bytes < MEMORY_FACTOR * weight_bytes + MEMORY_BYTES
 
 
 @pytest.mark.parametrize("name", [network.name for network in networks() if network.bundled])

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -220,13 +220,66 @@ def test_a_wrong_hash_is_said_and_the_file_removed(tmp_path: Path) -> None:
     assert not entries(tmp_path) & {NAME, f"{NAME}.part"}
 
 
-def test_a_damaged_file_in_the_cache_is_not_used(tmp_path: Path) -> None:
+def test_a_file_in_the_cache_that_is_another_is_neither_used_nor_removed(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT[:-1])
+    found = hashlib.sha256(CONTENT[:-1]).hexdigest()
     with serving() as server:
-        with pytest.raises(BadInput, match=f"expected {SHA256[:8]}"):
-            download(server.url, SHA256[:8], tmp_path, patience=HASTY)
+        for _ in range(2):
+            with pytest.raises(BadInput) as caught:
+                download(server.url, SHA256[:8], tmp_path, patience=HASTY)
+            assert (caught.value.expected, caught.value.got) == (f"{SHA256[:8]}...", f"{found[:8]}...")
+            assert str(tmp_path / NAME) in caught.value.message
+            assert "move it away" in caught.value.hint
+            assert (tmp_path / NAME).read_bytes() == CONTENT[:-1]
         assert not server.asked
+        (tmp_path / NAME).rename(tmp_path / "mine.pth")
         assert download(server.url, SHA256[:8], tmp_path, patience=HASTY).read_bytes() == CONTENT
+    assert (tmp_path / "mine.pth").read_bytes() == CONTENT[:-1]
+
+
+@contextmanager
+def holding(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    """Have another process hold a lock while the block runs, or until it is ended."""
+    code = (
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held'); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_waiting_for_another_process_is_said_once_and_ends(tmp_path: Path) -> None:
+    said: list[str] = []
+    patience = replace(HASTY, silent_s=0.05, lock_s=30)
+    with serving() as server, holding(tmp_path / f"{NAME}.lock") as other:
+
+        def on_wait(line: str) -> None:
+            said.append(line)
+            threading.Timer(0.3, other.kill).start()
+
+        path = download(server.url, SHA256[:8], tmp_path, on_wait=on_wait, patience=patience)
+    assert path.read_bytes() == CONTENT
+    assert said == [f"another process is downloading {NAME}: waiting for it at most 30 s"]
+
+
+def test_a_process_that_never_ends_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    lock = tmp_path / f"{NAME}.lock"
+    patience = replace(HASTY, silent_s=0.05, lock_s=0.3)
+    with (
+        serving() as server,
+        holding(lock),
+        pytest.warns(UserWarning, match=f"another process is downloading {NAME}"),
+        pytest.raises(UnavailableError, match="held by another process") as caught,
+    ):
+        download(server.url, SHA256[:8], tmp_path, patience=patience)
+    assert str(lock) in caught.value.message
+    assert not server.asked
 
 
 def test_a_slow_server_is_given_up(tmp_path: Path) -> None:
@@ -369,7 +422,7 @@ def test_a_file_that_was_put_into_the_cache_by_hand_needs_no_network(tmp_path: P
     path.write_bytes(b"not the published file")
     with pytest.raises(BadInput, match="expected b8a52dc0"):
         fetch_published(make_form("squeezenet1_1"), folder=tmp_path)
-    assert not path.exists()
+    assert path.read_bytes() == b"not the published file"
 
 
 PLUGIN = """

@@ -6,13 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.errors import BadInput
-from edgecnn.zoo import Option
+from edgecnn.errors import BadInput, UnknownName
+from edgecnn.zoo import Option, find, networks
+from edgecnn.zoo.options import TrainingOption
 
 WIDTH = Option(name="width", default=1.0, low=0.03125)
 GROUPS = Option(name="groups", default=1, choices=(1, 2, 4), label="g{}")
 STRIDE = Option(name="stride_in", default="3x3", choices=("3x3", "1x1"))
 NORM = Option(name="batch_norm", default=False, label="bn")
+
+SHARE = TrainingOption(low=0, high=1, help="share")
+RISK = TrainingOption(low=0, below=1, help="probability")
+HEADS = TrainingOption(switch=True, help="heads")
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,62 @@ def test_labels_shape_the_name() -> None:
 @given(st.floats(min_value=0.03125, max_value=1e6))
 def test_a_written_width_reads_back(width: float) -> None:
     assert WIDTH.read(WIDTH.written(width)) == width
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(SHARE, 0), (SHARE, 1), (SHARE, 0.5), (RISK, 0.999), (HEADS, True), (HEADS, False)]
+)
+def test_what_acts_in_training_keeps_its_value(option: TrainingOption, value: float | bool) -> None:
+    read = option.read("p", value)
+    assert read == value
+    assert type(read) is (bool if option.switch else float)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (SHARE, True, "p: expected a number at least 0 and at most 1, got true"),
+        (SHARE, "0.5", "p: expected a number at least 0 and at most 1, got '0.5'"),
+        (SHARE, float("nan"), "p: expected a number at least 0 and at most 1, got nan"),
+        (SHARE, 1.5, "p: expected a number at least 0 and at most 1, got 1.5"),
+        (SHARE, -1e-9, "p: expected a number at least 0 and at most 1, got -1e-09"),
+        (SHARE, None, "p: expected a number at least 0 and at most 1, got None"),
+        (RISK, 1.0, "p: expected a number at least 0 and below 1, got 1.0"),
+        (RISK, float("nan"), "p: expected a number at least 0 and below 1, got nan"),
+        (HEADS, 1, "p: expected true or false, got 1"),
+        (HEADS, "true", "p: expected true or false, got 'true'"),
+    ],
+)
+def test_what_training_cannot_take_is_refused(option: TrainingOption, value: object, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        option.read("p", value)
+    assert caught.value.message == message
+
+
+def test_a_network_checks_what_acts_in_its_training() -> None:
+    network = find("nasnet_a_mobile")
+    assert network.training_values({"drop_path": 0, "aux_heads": True}) == {"drop_path": 0.0, "aux_heads": True}
+    with pytest.raises(BadInput, match="drop_path: expected a number at least 0 and below 1, got true"):
+        network.training_values({"drop_path": True})
+    with pytest.raises(UnknownName, match="training option of nasnet_a_mobile 'stochastic_depth'"):
+        network.training_values({"stochastic_depth": 0.1})
+
+
+@pytest.mark.parametrize("name", sorted({network.family: network.name for network in networks()}.values()))
+def test_the_stated_interval_is_the_builders_own(name: str) -> None:
+    """At both ends of every interval a network can be built; `below` stands where the builder itself says no."""
+    torch = pytest.importorskip("torch")
+    from edgecnn.errors import UsageError
+    from edgecnn.zoo import build, make_form
+
+    form = make_form(name)
+    with torch.device("meta"):
+        for option, allowed in find(name).training_options.items():
+            if allowed.switch:
+                continue
+            greatest = allowed.high if allowed.high is not None else (allowed.below or 0) - 1e-6
+            for value in (allowed.low, greatest):
+                build(form, training={option: value})
+            if allowed.below is not None:
+                with pytest.raises(UsageError):
+                    build(form, training={option: allowed.below})

@@ -19,7 +19,9 @@ from torch import nn
 from edgecnn.errors import BadInput, Contradiction, UnavailableError, UnknownName, UsageError
 from edgecnn.zoo import Bundled, Form, build, find, load_weights, make_form, networks, save_weights
 from edgecnn.zoo.catalog import preprocess_of
+from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.sizes import known_sizes
+from edgecnn.zoo.statedict import read_shapes
 from edgecnn.zoo.weights import Origin, load_bundled, read_origin
 
 LENET = make_form("lenet")
@@ -121,6 +123,83 @@ def test_old_pytorch_files_are_read(tmp_path: Path) -> None:
     back = build(LENET)
     load_weights(back, LENET, path)
     assert same(model, back)
+
+
+def quantized() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(torch.ones(10), 0.1, 0, torch.qint8)
+
+
+def compressed() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.eye(10).to_sparse_csr()
+
+
+@pytest.mark.parametrize(
+    ("key", "make", "got"),
+    [
+        ("fc.bias", lambda: torch.tensor([0.0] * 9 + [float("nan")]), "1 of 10 values NaN or infinite"),
+        ("fc.bias", lambda: torch.full((10,), float("-inf")).half(), "10 of 10 values NaN or infinite"),
+        ("fc.bias", lambda: torch.full((10,), 1e300, dtype=torch.float64), "10 of 10 values NaN or infinite"),
+        ("fc.bias", lambda: torch.ones(10, dtype=torch.complex64), "complex numbers, torch.complex64"),
+        ("fc.bias", quantized, "a quantized tensor, torch.qint8"),
+        ("fc.weight", lambda: torch.ones(10, 64).to_sparse(), "a sparse_coo tensor"),
+        ("fc.weight", compressed, "a sparse_csr tensor"),
+        ("fc.bias", lambda: torch.ones(10, device="meta"), "a tensor without values (device meta)"),
+    ],
+    ids=["nan", "inf", "beyond float32", "complex", "quantized", "sparse", "compressed", "meta"],
+)
+def test_what_cannot_be_a_weight_is_named_with_its_key(
+    key: str, make: Callable[[], torch.Tensor], got: str, tmp_path: Path
+) -> None:
+    model, path = trained(RESNET), tmp_path / "resnet20.pth"
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()} | {f"module.{key}": make()}}, path
+    )
+    back = trained(RESNET, seed=2)
+    with pytest.raises(BadInput) as caught:
+        load_weights(back, RESNET, path)
+    assert caught.value.message == f"{path}: {key}: expected a dense tensor of finite real numbers, got {got}"
+    assert same(back, trained(RESNET, seed=2))
+
+
+def test_safetensors_are_checked_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "lenet5.safetensors"
+    state = trained(LENET).state_dict()
+    name = next(iter(state))
+    state[name].view(-1)[3] = float("inf")
+    save_file(state, path)
+    with pytest.raises(BadInput, match=rf"{name}: expected a dense tensor of finite real numbers, got 1 of"):
+        load_weights(build(LENET), LENET, path)
+
+
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not os.access("/proc/self/io", os.R_OK), reason="the system does not count what a process reads")
+def test_the_values_of_a_file_are_read_once_however_many_forms_it_could_be_of(tmp_path: Path) -> None:
+    form, path = make_form("mobilenet_v1", width=0.5), tmp_path / "half.pth"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in build(form).state_dict().items()}}, path)
+    before = bytes_read()
+    assert choose_form("mobilenet_v1", str(path)) == (form, str(path))
+    assert bytes_read() - before < path.stat().st_size / 10
+    assert read_shapes(path) == {key: tuple(value.shape) for key, value in build(form).state_dict().items()}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_shapes_are_those_of_the_tensors(tmp_path: Path, suffix: str) -> None:
+    state, path = trained(RESNET).state_dict(), tmp_path / f"x{suffix}"
+    if suffix == ".safetensors":
+        save_file({f"module.{key}": value for key, value in state.items()}, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=suffix == ".pth")
+    assert read_shapes(path) == {key: tuple(value.shape) for key, value in state.items()}
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(BadInput, match="is cut short or"):
+        read_shapes(path)
 
 
 def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path: Path) -> None:
