@@ -143,8 +143,9 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
                 verbose=False,
             )
     except Exception as error:
-        if _was_interrupted(error):
-            raise KeyboardInterrupt from None
+        ended = _what_ended(error)
+        if ended is not None:
+            raise ended from None
         raise ExportError(f"torch cannot export {form.title}: {first_line(error)}") from error
     assert program is not None
     model: ir.Model = program.model
@@ -153,13 +154,13 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
     return model
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Tell whether Ctrl-C lies behind an error: torch.export wraps it like any other exception."""
+def _what_ended(error: BaseException | None) -> BaseException | None:
+    """Return the Ctrl-C or the end of the process behind an error: torch.export wraps them like any other exception."""
     while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _spec(form: Form, loaded: Loaded, module: nn.Module, model: ir.Model) -> ModelSpec:

@@ -62,6 +62,12 @@ def _reader_gone() -> Iterator[None]:
         raise
 
 
+# A group without a verb, whose message is its help; older versions of click print that themselves.
+_NOTHING_ASKED: tuple[type[click.UsageError], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+
+
 class LazyGroup(click.Group):
     """A group whose verbs are imported on use; one whose packages are missing stays visible."""
 
@@ -170,6 +176,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         cli.main(args=arguments, prog_name="edgecnn", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as error:
+        return error.exit_code
+    except _NOTHING_ASKED as error:
+        click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "edgecnn"

@@ -80,7 +80,11 @@ class ZooGroup(click.Group):
 @click.option("--max-params", type=Count(), metavar="N", help="At most so many parameters: 5M, 500k or 5000000.")
 @click.option("--max-macs", type=Count(), metavar="N", help="At most so many multiply-adds: 300M for example.")
 @click.option("--trained", is_flag=True, help="Only networks that come with trained weights, in that form.")
-@click.option("--sort", type=click.Choice(_SORT_KEYS), help="Smallest first, unknown last.  [default: by year]")
+@click.option(
+    "--sort",
+    type=click.Choice(_SORT_KEYS),
+    help="Smallest first, unknown last; top1 data set by data set.  [default: by year]",
+)
 @click.option("--reverse", is_flag=True, help="The other way round; unknown still last.")
 @json_option
 @click.pass_context

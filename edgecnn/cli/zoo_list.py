@@ -17,7 +17,7 @@ _TRAINED = ("network", "family", "year", "bundled", *_SIZES)
 _LEFT = ("network", "family", "data set", "source", "bundled")
 
 # What a narrow terminal goes without, in this order.
-_DROPPED = ("source", "family", "year", "top-5 %", "bundled", _SUM, "input")
+_DROPPED = ("source", "family", "year", "top-5 %", _SUM, "bundled", "input")
 _DROPPED_TRAINED = ("family", "year", _SUM, "input", "bundled")
 
 _DATA_SETS = {"imagenet-1k": "ImageNet", "cifar-10": "CIFAR-10", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}

@@ -53,3 +53,12 @@ def test_a_closed_pipe_of_errors_ends_quietly(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, env=ENVIRONMENT, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stdout) == (CLOSED, "")
+
+
+def test_without_a_verb_the_help_is_printed_and_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgecnn"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    printed = done.stdout + done.stderr
+    assert printed.startswith("Usage: edgecnn")
+    assert "error:" not in printed
+    assert "hint:" not in printed

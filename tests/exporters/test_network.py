@@ -16,7 +16,7 @@ import edgecnn  # noqa: E402
 from edgecnn.artifacts import load_artifact  # noqa: E402
 from edgecnn.data import open_dataset  # noqa: E402
 from edgecnn.errors import BadInput, ParityError  # noqa: E402
-from edgecnn.exporters.network import ExportOptions, export_network  # noqa: E402
+from edgecnn.exporters.network import ExportOptions, export_network, trace  # noqa: E402
 from edgecnn.exporters.parity import check_parity  # noqa: E402
 from edgecnn.runtimes import open_session  # noqa: E402
 from edgecnn.zoo.choice import choose_form  # noqa: E402
@@ -131,3 +131,13 @@ def test_bundled_weights_have_the_accuracy_that_the_registry_states(tmp_path: Pa
     stated = next(network.bundled.top1 for network in networks() if network.name == name and network.bundled)
     assert artifact.spec.accuracy[0].value == pytest.approx(stated, abs=5e-4)
     assert stated >= (0.90 if find(name).family in BEFORE_BATCH_NORM else 0.925)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143)])
+def test_an_end_within_the_trace_is_no_export_error(end: BaseException) -> None:
+    class Ended(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise end
+
+    with pytest.raises(type(end)):
+        trace(Ended(), make_form("lenet5"), ExportOptions())

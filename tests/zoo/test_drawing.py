@@ -140,3 +140,12 @@ def test_a_drawing_is_written_in_one_step(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="cannot write"):
         write_drawing(path / "below_a_file.svg", blocks, title="LeNet-5")
     assert [file.name for file in path.parent.iterdir()] == ["lenet5.svg"]
+
+
+def test_a_shuffle_and_a_mean_of_columns_are_drawn_as_such() -> None:
+    unit = next(block for block in flow("shufflenet_v1") if block.name.startswith("stage3.1"))
+    assert any("shuffle" in box.lines for box in unit.boxes)
+    joins = [box.lines for block in flow("fractalnet_cifar") for box in block.boxes if box.joins]
+    assert joins
+    assert {*joins} == {("mean",)}
+    assert not any("shuffle" in box.lines for block in flow("resnet50") for box in block.boxes)

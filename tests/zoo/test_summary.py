@@ -90,3 +90,14 @@ def test_a_page_without_layers_has_only_what_needs_none() -> None:
     shares = {row.quantity: row.computed for row in full.statements}
     assert shares["share of the MACs in pointwise convolutions"] == pytest.approx(0.9486, abs=5e-5)
     assert full.grid is not None and full.stages is not None
+
+
+def test_published_accuracy_is_sorted_data_set_by_data_set() -> None:
+    rows = [
+        line("a", dataset="imagenet-1k", top1=0.7),
+        line("b", dataset="cifar-10", top1=0.9),
+        line("c", dataset="imagenet-1k", top1=0.8),
+        line("d", dataset="cifar-10", top1=0.5),
+    ]
+    assert [row.network for row in select(rows, sort="top1")] == ["d", "b", "a", "c"]
+    assert [row.network for row in select(rows, sort="top1", reverse=True)] == ["b", "d", "c", "a"]

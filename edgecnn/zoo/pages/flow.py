@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 INPUT = "input"
 """Name of the first block, which is the network's input."""
 
-_JOINS = {"add": "+", "concat": "concat", "multiply": "×"}
-_KEPT = (*WEIGHTED, *_JOINS, "max pool", "average pool", "local response norm")
+_JOINS = {"add": "+", "mean of inputs": "mean", "concat": "concat", "multiply": "×"}
+_SHORT = {"local response norm": "LRN", "channel shuffle": "shuffle"}
+_SUMS = ("add", "mean of inputs")
+_KEPT = (*WEIGHTED, *_JOINS, "channel shuffle", "max pool", "average pool", "local response norm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ def flow_of(layers: Sequence[Layer], input_shape: tuple[int, int, int]) -> tuple
         layers: its layer table.
         input_shape: (channels, height, width) of one image.
     """
+    layers = _with_drawn_kinds(layers)
     inputs = _without_passing(layers)
     image = Box(lines=("image",), joins=False, output_shape=input_shape)
     blocks = [FlowBlock(name=INPUT, output_shape=input_shape, boxes=(image,))]
@@ -85,6 +88,25 @@ def flow_of(layers: Sequence[Layer], input_shape: tuple[int, int, int]) -> tuple
             shape = layers[part.last].output_shape
             blocks.append(FlowBlock(name=part.name, output_shape=shape, boxes=boxes))
     return _folded(blocks)
+
+
+def _with_drawn_kinds(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return the layers with the kinds that a drawing tells apart and a table of operations does not.
+
+    A sum that only a division reads is a mean; a copy of (groups, channels of a group, height, width) is a channel shuffle,
+    since nothing else has to move those values.
+    """
+    divided = {layer.inputs[0] for layer in layers if layer.kind == "div" and len(layer.inputs) == 1}
+    users = Counter(index for layer in layers for index in layer.inputs)
+    found = []
+    for index, layer in enumerate(layers):
+        if layer.kind == "add" and index in divided and users[index] == 1:
+            found.append(replace(layer, kind="mean of inputs"))
+        elif layer.kind == "copy" and len(layer.output_shape) == 4:
+            found.append(replace(layer, kind="channel shuffle"))
+        else:
+            found.append(layer)
+    return tuple(found)
 
 
 def _without_passing(layers: Sequence[Layer]) -> dict[int, tuple[int, ...]]:
@@ -108,7 +130,11 @@ def _same_join(layers: Sequence[Layer], source: int, index: int, users: Counter[
     """Tell whether one sum is only a part of the next one."""
     before, after = layers[source], layers[index]
     return (
-        before.kind == after.kind == "add" and before.name == after.name and index - source == 1 and users[source] == 1
+        before.kind == "add"
+        and after.kind in _SUMS
+        and before.name == after.name
+        and index - source == 1
+        and users[source] == 1
     )
 
 
@@ -143,8 +169,8 @@ def _boxes(
 def _line(layer: Layer) -> str:
     if layer.kind in _JOINS:
         return _JOINS[layer.kind]
-    if layer.kind == "local response norm":
-        return "LRN"
+    if layer.kind in _SHORT:
+        return _SHORT[layer.kind]
     stride = f" /{'x'.join(map(str, sorted({*layer.stride})))}" if layer.stride and max(layer.stride) > 1 else ""
     if layer.kind in WEIGHTED:
         text = convolution_text(layer)

@@ -201,7 +201,7 @@ def select(
         max_params: most trained values.
         max_macs: most multiply-adds.
         trained: only networks with bundled weights.
-        sort: smallest first, unknown ones last; None leaves the order.
+        sort: smallest first, unknown ones last, published accuracy data set by data set; None leaves the order.
         reverse: the other way round, unknown ones still last.
 
     Raises:
@@ -246,7 +246,10 @@ def _sorted(rows: Sequence[Summary], name: str | None, reverse: bool) -> tuple[S
         return tuple(reversed(rows)) if reverse else tuple(rows)
     known = [row for row in rows if getattr(row, name) is not None]
     unknown = [row for row in rows if getattr(row, name) is None]
-    return (*sorted(known, key=lambda row: getattr(row, name), reverse=reverse), *unknown)
+    ordered = sorted(known, key=lambda row: getattr(row, name), reverse=reverse)
+    if name == "top1":
+        ordered.sort(key=lambda row: row.dataset)  # accuracies on different data sets do not compare
+    return (*ordered, *unknown)
 
 
 def _with_accuracy(network: Network, form: Form) -> Published | None:
