@@ -11,6 +11,13 @@ from pathlib import Path
 from edgecnn.errors import UnavailableError
 
 
+def cache_root() -> Path:
+    """Return the folder of what can be made or fetched again: edgecnn in $XDG_CACHE_HOME, or else in ~/.cache."""
+    # The XDG Base Directory Specification has relative paths ignored.
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (given if given.is_absolute() else Path.home() / ".cache") / "edgecnn"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, which becomes `path` in one step if the block ends well.

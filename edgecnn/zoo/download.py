@@ -7,7 +7,6 @@ by a lock on <name>.lock, which the operating system frees when one dies.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import urllib.parse
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from edgecnn.artifacts import file_sha256
 from edgecnn.errors import BadInput, UnavailableError, UsageError
+from edgecnn.files import cache_root
 from edgecnn.zoo.transfer import OnProgress, Patience, check_url, fetch_part, tag_of
 
 OnWait = Callable[[str], None]
@@ -33,9 +33,7 @@ def warn(line: str) -> None:
 
 def cache_folder() -> Path:
     """Return the folder of downloaded weights: edgecnn/weights in $XDG_CACHE_HOME, or else in ~/.cache."""
-    # The XDG Base Directory Specification has relative paths ignored.
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".cache") / "edgecnn" / "weights"
+    return cache_root() / "weights"
 
 
 def file_name(url: str) -> str:

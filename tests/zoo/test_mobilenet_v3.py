@@ -78,7 +78,7 @@ def test_names_are_those_of_torchvision() -> None:
     keys = mobilenet_v3(size="small").state_dict().keys()
     assert {"features.0.0.weight", "features.1.block.1.fc1.weight", "features.4.block.2.fc2.bias"} <= keys
     assert {"features.12.1.bias", "classifier.0.weight", "classifier.3.bias"} <= keys
-    assert find("mobilenet_v3").name == "mobilenet_v3_large"
+    assert find("mobilenet_v3").name == "mobilenet_v3_small"
 
 
 def test_dropout_is_before_the_classifier_and_off_in_inference() -> None:
