@@ -16,7 +16,11 @@ __all__ = ["PLUGINS", "OpenOptions", "Runtime", "Session", "backend_states", "ge
 PLUGINS = Plugins(
     "backend",
     "edgecnn.runtimes",
-    {"cpu": "edgecnn.runtimes.cpu:CpuRuntime", "null": "edgecnn.runtimes.null:NullRuntime"},
+    {
+        "cpu": "edgecnn.runtimes.cpu:CpuRuntime",
+        "openvino": "edgecnn.runtimes.openvino:OpenVinoRuntime",
+        "null": "edgecnn.runtimes.null:NullRuntime",
+    },
 )
 
 
