@@ -77,7 +77,7 @@ def require_preprocess(artifact: Artifact) -> Preprocess:
     if artifact.spec.preprocess is None:
         raise BadInput(
             f"{artifact.path} does not say how an image becomes its input",
-            "export it with edgecnn, which stores the preprocessing in the file",
+            "say it and export again: edgecnn export FILE --mean R,G,B --std R,G,B (--fit, --crop-fraction) -o NEW.onnx",
         )
     return artifact.spec.preprocess
 

@@ -72,18 +72,7 @@ def compare_on_images(
     Raises:
         BadInput: outputs of different lengths, different fixed batches, or a form that does not say how to prepare an image.
     """
-    size = _batch_size(model, reference)
-    feeds = [_feeds(side, split, size) for side in (model, reference)]
-
-    def answers() -> Iterator[tuple[Answers, Answers]]:
-        done = 0
-        for (mine, labels), (theirs, _) in zip(*feeds, strict=True):
-            count = len(labels)
-            yield _first(model.run(mine), count), _first(reference.run(theirs), count)
-            done += len(labels)
-            on_progress(done, len(split))
-
-    return measure_difference(answers())
+    return measure_difference(answers_on_images(model, reference, split, on_progress=on_progress))
 
 
 def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int = RANDOM_INPUTS) -> Difference:
@@ -95,10 +84,38 @@ def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int
     Raises:
         BadInput: inputs or outputs of different shape or type, or different fixed batches.
     """
+    return measure_difference(answers_on_random(model, reference, seed=seed, count=count))
+
+
+def answers_on_images(
+    model: Side,
+    reference: Side,
+    split: Split,
+    *,
+    most: int = DEFAULT_BATCH,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[tuple[Answers, Answers]]:
+    """Yield the outputs of two forms for the same images, at most so many at a time; see `compare_on_images`."""
+    size = _batch_size(model, reference, most)
+    feeds = [_feeds(side, split, size) for side in (model, reference)]
+    done = 0
+    for (mine, labels), (theirs, _) in zip(*feeds, strict=True):
+        count = len(labels)
+        yield _first(model.run(mine), count), _first(reference.run(theirs), count)
+        done += len(labels)
+        on_progress(done, len(split))
+
+
+def answers_on_random(
+    model: Side, reference: Side, *, seed: int = 0, count: int = RANDOM_INPUTS, most: int = DEFAULT_BATCH
+) -> Iterator[tuple[Answers, Answers]]:
+    """Yield the outputs of two forms for the same random inputs, at most so many at a time; see `compare_on_random`."""
     generator = np.random.default_rng(seed)
     if model.preprocess is not None and reference.preprocess is not None:
-        return compare_on_images(model, reference, _random_pictures(generator, count, model.preprocess))
-    size = min(count, _batch_size(model, reference))
+        pictures = _random_pictures(generator, count, model.preprocess)
+        yield from answers_on_images(model, reference, pictures, most=most)
+        return
+    size = min(count, _batch_size(model, reference, most))
     kinds = [(side.source.shape[1:], side.source.dtype) for side in (model, reference)]
     if kinds[0] != kinds[1]:
         raise BadInput(
@@ -107,8 +124,9 @@ def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int
             expected=f"{_shape_text(reference.source)}, as {reference.name}",
             got=_shape_text(model.source),
         )
-    feeds = (_random(generator, size, model.source) for _ in range(-(-count // size)))
-    return measure_difference((model.run(feed), reference.run(feed)) for feed in feeds)
+    for _ in range(-(-count // size)):
+        feed = _random(generator, size, model.source)
+        yield model.run(feed), reference.run(feed)
 
 
 def measure_difference(answers: Iterable[tuple[Answers, Answers]]) -> Difference:
@@ -215,7 +233,7 @@ def _check_outputs(model: Side, reference: Side) -> None:
             )
 
 
-def _batch_size(model: Side, reference: Side) -> int:
+def _batch_size(model: Side, reference: Side, most: int) -> int:
     _check_outputs(model, reference)
     fixed = {side.source.shape[0] for side in (model, reference) if isinstance(side.source.shape[0], int)}
     if len(fixed) > 1:
@@ -228,7 +246,7 @@ def _batch_size(model: Side, reference: Side) -> int:
     if fixed:
         return int(fixed.pop())
     known = [images_within(_BATCH_BYTES, side.preprocess) for side in (model, reference) if side.preprocess]
-    return min(DEFAULT_BATCH, *known) if known else 1
+    return min(most, *known) if known else 1
 
 
 def _feeds(side: Side, split: Split, size: int) -> Iterator[tuple[Array, Array]]:

@@ -23,6 +23,8 @@ from edgecnn.exporters.accuracy import measure_accuracy
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.parity import check_parity
 from edgecnn.exporters.passes import DEFAULT_PASSES, run_passes
+from edgecnn.exporters.pixels import PLACINGS, Placing, put_pixels_in
+from edgecnn.exporters.targets import ir_of_opset, parse_targets
 from edgecnn.files import replacing
 from edgecnn.specs import Artifact, ModelSpec, Step, TensorSpec
 from edgecnn.zoo.layers import layer_table
@@ -34,10 +36,6 @@ DEFAULT_OPSET = 18
 
 OPSETS = range(18, 24)
 """What torch can write."""
-
-# IR version that came with each operator set (ONNX's docs/Versioning.md): the oldest that can hold it, so that no
-# runtime which knows the operators refuses the file.
-_IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 _TRACE_BATCH = 2
 """A traced batch of 1 would be taken for a constant."""
@@ -57,18 +55,25 @@ class ExportOptions:
         opset: operator set of the file.
         batch: fixed number of images, None for any.
         seed: of random weights and of the parity inputs.
+        targets: names of what the file is for, separated by commas, for its lineage; empty for no one in particular.
+        preprocess: who normalises: "outside" the caller; "in-graph" the file, which then takes uint8 [N, height, width,
+            channels].
     """
 
     weights: str = "bundled"
     opset: int = DEFAULT_OPSET
     batch: int | None = None
     seed: int = 0
+    targets: str = ""
+    preprocess: Placing = "outside"
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:
             raise BadInput("opset", expected=f"{OPSETS[0]} to {OPSETS[-1]}", got=str(self.opset))
         if self.batch is not None and self.batch < 1:
             raise BadInput("batch", expected="at least 1", got=str(self.batch))
+        if self.preprocess not in PLACINGS:
+            raise BadInput("preprocess", expected=" or ".join(PLACINGS), got=str(self.preprocess))
 
 
 def export_network(
@@ -103,9 +108,11 @@ def export_network(
     on_step("trace")
     model = trace(module, form, options)
     applied = run_passes(model, DEFAULT_PASSES)
-    model.ir_version = _IR_VERSIONS[options.opset]
+    model.ir_version = ir_of_opset(options.opset)
     lineage = (_step(form, options, applied),)
     spec = _spec(form, loaded, module, model)
+    if options.preprocess == "in-graph":
+        spec = put_pixels_in(model, spec, targets=parse_targets(options.targets) if options.targets else ())
     with replacing(output) as temporary:
         stamp(model, spec, lineage)
         write_model(model, temporary)
@@ -127,17 +134,35 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
     Raises:
         ExportError: torch cannot export it.
     """
-    example = torch.zeros(options.batch or _TRACE_BATCH, form.channels, form.input_size, form.input_size)
-    dynamic = ({0: torch.export.Dim("N")},) if options.batch is None else None
+    return trace_module(module, form.input_shape, form.title, opset=options.opset, batch=options.batch)
+
+
+def trace_module(
+    module: nn.Module, input_shape: tuple[int, int, int], title: str, *, opset: int, batch: int | None
+) -> ir.Model:
+    """Return any network in eval mode as an ONNX graph with input "input" and output "logits".
+
+    Args:
+        module: float32 [N, channels, height, width] to float32 [N, classes].
+        input_shape: (channels, height, width).
+        title: what the network is called in messages.
+        opset: operator set of the graph.
+        batch: fixed number of images, None for any.
+
+    Raises:
+        ExportError: torch cannot export it.
+    """
+    example = torch.zeros(batch or _TRACE_BATCH, *input_shape)
+    dynamic = ({0: torch.export.Dim("N")},) if batch is None else None
     try:
-        with _silent():
+        with silent():
             program = torch.onnx.export(
                 module,
                 (example,),
                 dynamo=True,
                 input_names=["input"],
                 output_names=["logits"],
-                opset_version=options.opset,
+                opset_version=opset,
                 dynamic_shapes=dynamic,
                 external_data=False,
                 verbose=False,
@@ -146,11 +171,11 @@ def trace(module: nn.Module, form: Form, options: ExportOptions) -> ir.Model:
         ended = _what_ended(error)
         if ended is not None:
             raise ended from None
-        raise ExportError(f"torch cannot export {form.title}: {first_line(error)}") from error
+        raise ExportError(f"torch cannot export {title}: {first_line(error)}") from error
     assert program is not None
     model: ir.Model = program.model
-    if model.opset_imports.get("") != options.opset:
-        raise ExportError(f"torch wrote opset {model.opset_imports.get('')} when {options.opset} was asked for")
+    if model.opset_imports.get("") != opset:
+        raise ExportError(f"torch wrote opset {model.opset_imports.get('')} when {opset} was asked for")
     return model
 
 
@@ -169,8 +194,8 @@ def _spec(form: Form, loaded: Loaded, module: nn.Module, model: ir.Model) -> Mod
     return ModelSpec(
         network=form.network,
         variant=form.variant,
-        inputs=tuple(_tensor_spec(value) for value in model.graph.inputs),
-        outputs=tuple(_tensor_spec(value) for value in model.graph.outputs),
+        inputs=tuple(tensor_spec(value) for value in model.graph.inputs),
+        outputs=tuple(tensor_spec(value) for value in model.graph.outputs),
         preprocess=loaded.preprocess or network.preprocess_for(form),
         labels=loaded.labels,
         dataset=loaded.dataset,
@@ -194,14 +219,17 @@ def _step(form: Form, options: ExportOptions, applied: tuple[str, ...]) -> Step:
             "weights": Path(options.weights).name,
             "seed": options.seed,
             "opset": options.opset,
+            "target": options.targets,
             "batch": options.batch,
+            "preprocess": options.preprocess,
             "passes": ",".join(applied),
             "torch": torch.__version__,
         },
     )
 
 
-def _tensor_spec(value: Any) -> TensorSpec:
+def tensor_spec(value: Any) -> TensorSpec:
+    """Return name, type and shape of an input or output of a graph."""
     shape = tuple(
         d if isinstance(d, int) else str(d.value if isinstance(d, ir.SymbolicDim) else d) for d in value.shape
     )
@@ -209,7 +237,7 @@ def _tensor_spec(value: Any) -> TensorSpec:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep torch's exporter from printing and warning while the block runs."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -224,4 +252,15 @@ def _silent() -> Iterator[None]:
             logger.setLevel(level)
 
 
-__all__ = ["DEFAULT_OPSET", "OPSETS", "OPTION_PREFIX", "PARITY_BATCHES", "ExportOptions", "export_network", "trace"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "OPSETS",
+    "OPTION_PREFIX",
+    "PARITY_BATCHES",
+    "ExportOptions",
+    "export_network",
+    "silent",
+    "tensor_spec",
+    "trace",
+    "trace_module",
+]

@@ -19,13 +19,15 @@ def stamp(model: ir.Model, spec: ModelSpec, lineage: Sequence[Step]) -> None:
     """Put spec and lineage into the model's metadata, and the standard ONNX image keys beside them.
 
     The `Image.*` keys are those of the ONNX specification (docs/MetadataProps.md). Its `Image.NominalPixelRange` has no
-    value for pixels from which a mean is subtracted, so it is left out.
+    value for pixels from which a mean is subtracted, so it is left out where the caller does that.
     """
     model.metadata_props[SPEC_KEY] = json.dumps(to_json(spec), ensure_ascii=False)
     model.metadata_props[LINEAGE_KEY] = json.dumps(to_json(tuple(lineage)), ensure_ascii=False)
     if spec.preprocess is not None:
         model.metadata_props["Image.BitmapPixelFormat"] = "Gray8" if spec.preprocess.channels == 1 else "Rgb8"
         model.metadata_props["Image.ColorSpaceGamma"] = "SRGB"
+        if spec.preprocess.in_graph:
+            model.metadata_props["Image.NominalPixelRange"] = "NominalRange_0_255"
     model.producer_name = "edgecnn"
     model.producer_version = edgecnn.__version__
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from edgecnn.errors import ParityError
+from edgecnn.exporters.pixels import random_feeds
 from edgecnn.runtimes import open_session
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact
@@ -25,7 +26,7 @@ def check_parity(module: nn.Module, artifact: Artifact, batches: Sequence[int], 
         module: the network in eval mode, float32 [N, ...] to one output.
         artifact: the file, run on backend `cpu`.
         batches: batch sizes to compare.
-        seed: of the standard normal inputs.
+        seed: of the inputs: standard normal values, or any pixels where the file takes these.
 
     Raises:
         ParityError: a difference beyond RELATIVE_TOLERANCE, or outputs of another shape.
@@ -35,10 +36,10 @@ def check_parity(module: nn.Module, artifact: Artifact, batches: Sequence[int], 
     with open_session(artifact, backend="cpu") as session:
         source, target = session.inputs[0], session.outputs[0]
         for batch in batches:
-            images = generator.standard_normal((batch, *map(int, source.shape[1:])), np.float32)
+            feed, images = random_feeds(generator, artifact, batch)
             with torch.inference_mode():
                 expected = module(torch.from_numpy(images)).numpy()
-            actual = session.run({source.name: images})[target.name]
+            actual = session.run({source.name: feed})[target.name]
             worst = max(worst, _compare(expected, actual, f"batch {batch}"))
     return worst
 

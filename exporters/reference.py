@@ -12,6 +12,7 @@ from edgecnn.artifacts import file_sha256
 from edgecnn.errors import BadInput, UnknownName
 from edgecnn.exporters.compare import Answers, Side
 from edgecnn.exporters.network import OPTION_PREFIX
+from edgecnn.exporters.pixels import images_of
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact, Step
 from edgecnn.zoo.network import Form
@@ -41,7 +42,7 @@ def torch_side(artifact: Artifact, *, weights: str | None = None) -> Side:
 
     def run(feed: Array) -> Answers:
         with torch.inference_mode():
-            answer: Array = module(torch.from_numpy(feed)).numpy()
+            answer: Array = module(torch.from_numpy(images_of(feed, spec.preprocess))).numpy()
         return {target.name: answer}
 
     return Side(name="torch", source=spec.inputs[0], targets=(target,), preprocess=spec.preprocess, run=run)
@@ -86,6 +87,8 @@ def _sizes(artifact: Artifact) -> dict[str, int]:
     shapes = [one.shape for one in (*spec.inputs, *spec.outputs)]
     if [len(shape) for shape in shapes] == [4, 2]:
         (_, channels, height, width), (_, classes) = shapes
+        if spec.preprocess is not None and spec.preprocess.in_graph:
+            _, height, width, channels = shapes[0]
         if isinstance(channels, int) and isinstance(height, int) and height == width and isinstance(classes, int):
             return {"channels": channels, "input_size": height, "classes": classes}
     raise BadInput(

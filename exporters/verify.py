@@ -12,12 +12,13 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.data import Dataset
 from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
 from edgecnn.exporters.compare import Difference, Side, compare_on_images, compare_on_random
+from edgecnn.exporters.sqnr import LayerReport, compare_layers
 from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, Verdict, check_accuracy, not_applicable
 from edgecnn.runtimes import OpenOptions, open_session
 from edgecnn.specs import Artifact, Precision
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("accuracy", "compare"), images done and images in all."""
+"""Called with the stage ("accuracy", "compare", "layers"), images done and images in all."""
 
 TORCH, PUBLISHED = "torch", "published"
 """Words that `VerifyOptions.against` takes besides a file."""
@@ -47,6 +48,7 @@ class VerifyOptions:
         accuracy_points: greatest difference from a stated top-1, percentage points.
         weights: the weights file for "torch"; None takes what the file names.
         seed: of random inputs.
+        layers: whether the tensors inside are compared as well, with those of another file.
     """
 
     against: str = ""
@@ -56,6 +58,7 @@ class VerifyOptions:
     accuracy_points: float = DEFAULT_POINTS
     weights: str | None = None
     seed: int = 0
+    layers: bool = False
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not self.tolerance >= 0:
@@ -66,6 +69,9 @@ class VerifyOptions:
             raise Contradiction("weights are for the comparison with torch alone", "give --against torch as well")
         if self.tolerance is not None and not self.has_reference:
             raise Contradiction("a tolerance is of the outputs, beside another form", "give --against FILE or torch")
+
+        if self.layers and self.against in ("", TORCH, PUBLISHED):
+            raise Contradiction("layers are compared with those of another file", "give --against FILE as well")
 
     @property
     def has_reference(self) -> bool:
@@ -107,6 +113,7 @@ class Verification:
         backend: what ran it.
         accuracy: None where it was not asked for.
         parity: None where it was not asked for.
+        layers: None where it was not asked for.
     """
 
     path: Path
@@ -115,6 +122,7 @@ class Verification:
     backend: str
     accuracy: AccuracyCheck | None = None
     parity: ParityCheck | None = None
+    layers: LayerReport | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -143,10 +151,20 @@ def verify(
         BadInput: the file and the images, or the file and its reference, do not fit each other.
     """
     accuracy = _accuracy(artifact, options, evaluation, on_progress)
-    parity = None
+    images = evaluation if accuracy is not None and accuracy.measured else None
+    parity = layers = None
     if options.has_reference:
-        images = evaluation if accuracy is not None and accuracy.measured else None
         parity = _parity(artifact, options, images, on_progress)
+    if options.layers:
+        layers = compare_layers(
+            artifact,
+            load_artifact(options.against),
+            images,
+            backend=options.backend,
+            threads=options.threads,
+            seed=options.seed,
+            on_progress=partial(on_progress, "layers"),
+        )
     return Verification(
         path=artifact.path,
         network=artifact.spec.title,
@@ -154,6 +172,7 @@ def verify(
         backend=options.backend,
         accuracy=accuracy,
         parity=parity,
+        layers=layers,
     )
 
 

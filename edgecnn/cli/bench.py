@@ -17,6 +17,8 @@ from edgecnn.runtimes import OpenOptions, backend_states, get_runtime
 from edgecnn.specs import Artifact, joined_title
 from edgecnn.units import bytes_text, duration_text, percent_text
 
+_COLOURS = (1, 3)
+
 
 @click.command()
 @click.argument("models", nargs=-1, type=click.Path(path_type=Path), metavar="[MODEL]...")
@@ -219,9 +221,10 @@ def _row(record: Record, records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _input(shape: tuple[int, ...] | None) -> str:
-    """Return the size of one image, height first: [N, C, H, W] as "HxWxC"."""
+    """Return the size of one image, height first: [N, C, H, W] as "HxWxC"; that of pixels, [N, H, W, C], is so already."""
     image = (shape or ())[1:]
-    order = (*image[1:], image[0]) if len(image) == 3 else image
+    channels_first = len(image) == 3 and (image[0] in _COLOURS or image[2] not in _COLOURS)
+    order = (*image[1:], image[0]) if channels_first else image
     return "x".join(map(str, order)) or "-"
 
 

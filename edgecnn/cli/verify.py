@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgecnn.artifacts import load_artifact
+from edgecnn.cli.layer_tables import show_layers
 from edgecnn.cli.options import backend_option, data_option, json_option, refuse_null, threads_option
 from edgecnn.cli.output import print_json, print_table, progress
 from edgecnn.data import NAMED, Dataset, open_dataset, open_named
@@ -45,6 +46,11 @@ from edgecnn.units import percent_text
     help="Greatest difference from a stated top-1, percentage points.",
 )
 @click.option("--weights", metavar="FILE", help="Weights of --against torch.  [default: those that MODEL names]")
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Signal over noise of every tensor inside as well, beside those of --against FILE; not judged.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random inputs.")
 @json_option
 def verify(
@@ -56,6 +62,7 @@ def verify(
     tolerance: float | None,
     accuracy_tolerance: float,
     weights: str | None,
+    layers: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -74,7 +81,7 @@ def verify(
     Example:
       edgecnn verify models/*.onnx --data fashion-mnist
       edgecnn verify models/lenet5.onnx --against torch
-      edgecnn verify models/lenet5.int8.onnx --against models/lenet5.onnx --data fashion-mnist
+      edgecnn verify models/lenet5.int8.onnx --against models/lenet5.onnx --data fashion-mnist --layers
     """
     refuse_null(backend)
     options = VerifyOptions(
@@ -85,6 +92,7 @@ def verify(
         accuracy_points=accuracy_tolerance,
         weights=weights,
         seed=seed,
+        layers=layers,
     )
     work = _plan(models, data, options)
     results: list[Verification] = []
@@ -124,8 +132,12 @@ def _plan(models: Sequence[Path], data: str | None, options: VerifyOptions) -> l
 def _tell(results: Sequence[Verification], *, as_json: bool) -> None:
     if as_json:
         print_json([_plain(one) for one in results])
-    else:
-        _show(results)
+        return
+    _show(results)
+    for one in results:
+        if one.layers is not None:
+            click.echo()
+            show_layers(one.path.name, one.layers)
 
 
 def _plain(result: Verification) -> dict[str, Any]:

@@ -10,18 +10,22 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from edgecnn.exporters.passes.base import Pass
+from edgecnn.exporters.passes.cancel_reshapes import CancelReshapes
 from edgecnn.exporters.passes.drop_unused import DropUnused
 from edgecnn.exporters.passes.fold_batch_norm import FoldBatchNorm
 from edgecnn.exporters.passes.global_pool import GlobalPool
 from edgecnn.exporters.passes.lift_constants import LiftConstants
+from edgecnn.exporters.passes.merge_pads import MergePads
 from edgecnn.exporters.passes.strip_traces import StripTraces
 
 __all__ = [
     "DEFAULT_PASSES",
+    "CancelReshapes",
     "DropUnused",
     "FoldBatchNorm",
     "GlobalPool",
     "LiftConstants",
+    "MergePads",
     "Pass",
     "StripTraces",
     "run_passes",
@@ -30,6 +34,8 @@ __all__ = [
 DEFAULT_PASSES: tuple[Pass, ...] = (
     LiftConstants(),
     DropUnused(),
+    CancelReshapes(),
+    MergePads(),
     FoldBatchNorm(),
     GlobalPool(),
     DropUnused(),

@@ -24,9 +24,11 @@ class Pass(ABC):
 
     Attributes:
         name: how the pass is called in messages and in a file's lineage.
+        keeps_outputs: the outputs stay; False for the few passes that are asked for to change them.
     """
 
     name: str
+    keeps_outputs: bool = True
 
     def __call__(self, model: ir.Model) -> bool:
         """Rewrite the model in place and return whether anything changed.
@@ -37,7 +39,8 @@ class Pass(ABC):
         self.requires(model)
         before = signature(model)
         modified = self.apply(model)
-        if signature(model) != before:
+        inputs, outputs = signature(model)
+        if inputs != before[0] or (self.keeps_outputs and outputs != before[1]):
             raise ExportError(f"pass {self.name} changed the model's inputs or outputs")
         self.ensures(model)
         return modified

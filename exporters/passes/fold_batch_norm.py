@@ -8,7 +8,6 @@ import onnx_ir as ir
 from edgecnn.exporters.passes.base import Pass
 from edgecnn.exporters.passes.values import (
     Array,
-    add_constant,
     attribute,
     bypass,
     constant,
@@ -16,6 +15,7 @@ from edgecnn.exporters.passes.values import (
     layer_bias,
     only_use,
     output_axis,
+    set_constant,
 )
 
 
@@ -37,9 +37,9 @@ class FoldBatchNorm(Pass):
 def _fold(norm: ir.Node) -> bool:
     source = norm.inputs[0]
     layer = source.producer() if source is not None else None
-    if source is None or layer is None or only_use(source) is not norm or not _is_inference(norm):
+    if source is None or layer is None or only_use(source) is not norm:
         return False
-    affine = _affine(norm)
+    affine = norm_affine(norm)
     weight = constant(layer.inputs[1]) if is_op(layer, "Conv", "Gemm") else None
     if affine is None or weight is None:
         return False
@@ -49,8 +49,8 @@ def _fold(norm: ir.Node) -> bool:
         return False
     shape = [1] * weight.ndim
     shape[output_axis(layer)] = -1
-    _replace(layer, 1, weight.astype(np.float64) * factor.reshape(shape), weight.dtype)
-    _replace(layer, 2, bias.astype(np.float64) * factor + shift, weight.dtype)
+    set_constant(layer, 1, (weight.astype(np.float64) * factor.reshape(shape)).astype(weight.dtype))
+    set_constant(layer, 2, (bias.astype(np.float64) * factor + shift).astype(weight.dtype))
     return bypass(norm)
 
 
@@ -59,22 +59,14 @@ def _is_inference(norm: ir.Node) -> bool:
     return not attribute(norm, "training_mode", 0) and not spare_outputs
 
 
-def _affine(norm: ir.Node) -> tuple[Array, Array] | None:
-    """Return factor and shift, float64 [channels] each, or None when they are not constant."""
+def norm_affine(norm: ir.Node) -> tuple[Array, Array] | None:
+    """Return what a batch normalization multiplies by and adds, float64 [channels] each.
+
+    None where they are not constant, and where the node is to train.
+    """
     arrays = [constant(value) for value in norm.inputs[1:5]]
-    if len(arrays) != 4 or any(array is None for array in arrays):
+    if not _is_inference(norm) or len(arrays) != 4 or any(array is None for array in arrays):
         return None
     scale, shift, mean, variance = (np.asarray(array, np.float64) for array in arrays)
     factor = scale / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
     return factor, shift - mean * factor
-
-
-def _replace(layer: ir.Node, index: int, array: Array, dtype: np.dtype[np.generic]) -> None:
-    """Give the layer a new constant; the old one may have other readers and stays."""
-    assert layer.graph is not None
-    assert isinstance(layer.graph, ir.Graph)
-    old = layer.inputs[index] if index < len(layer.inputs) else None
-    name = old.name if old is not None else f"{layer.outputs[0].name}_bias"
-    if index >= len(layer.inputs):
-        layer.resize_inputs(index + 1)
-    layer.replace_input_with(index, add_constant(layer.graph, f"{name}_folded", array.astype(dtype)))

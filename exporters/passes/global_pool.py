@@ -5,20 +5,24 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgecnn.exporters.passes.base import Pass
-from edgecnn.exporters.passes.values import attribute, constant, dimensions, is_op
+from edgecnn.exporters.passes.values import attribute, constant, dimensions, insert_before, is_op, replace_output
 
 _RANK = 4
 _SPATIAL = (2, 3)
 
 
 class GlobalPool(Pass):
-    """Turns ReduceMean over the last two of four dimensions, dimensions kept, into GlobalAveragePool."""
+    """Turns two means over height and width, dimensions kept, into GlobalAveragePool.
+
+    1. ReduceMean over the last two of four dimensions.
+    2. AveragePool whose window is the whole image.
+    """
 
     name = "global-pool"
 
     def apply(self, model: ir.Model) -> bool:
         """Rewrite the model in place and return whether anything changed."""
-        means = [node for node in tuple(model.graph) if _is_spatial_mean(node)]
+        means = [node for node in tuple(model.graph) if _is_spatial_mean(node) or _covers_all(node)]
         for node in means:
             _replace(node)
         return bool(means)
@@ -33,6 +37,19 @@ def _is_spatial_mean(node: ir.Node) -> bool:
     return sorted(axis % _RANK for axis in _axes(node)) == list(_SPATIAL)
 
 
+def _covers_all(node: ir.Node) -> bool:
+    """Tell whether an AveragePool has one window, which is the image and nothing else."""
+    shape = dimensions(node.inputs[0]) if is_op(node, "AveragePool") else None
+    return (
+        shape is not None
+        and len(shape) == _RANK
+        and shape[2:] == attribute(node, "kernel_shape", ())
+        and not any(attribute(node, "pads", (0,)))
+        and attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and set(attribute(node, "dilations", (1,))) == {1}
+    )
+
+
 def _axes(node: ir.Node) -> tuple[int, ...]:
     """Return the constant axes; an attribute before operator set 18, an input from there on."""
     if len(node.inputs) > 1:
@@ -42,13 +59,5 @@ def _axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _replace(node: ir.Node) -> None:
-    graph = node.graph
-    assert graph is not None
-    old = node.outputs[0]
-    pool = ir.node("GlobalAveragePool", [node.inputs[0]], name=node.name)
-    new = pool.outputs[0]
-    new.shape, new.type, name = old.shape, old.type, old.name
-    graph.insert_after(node, pool)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    old.name, new.name = None, name
+    pool = insert_before(node, "GlobalAveragePool", [node.inputs[0]], wish=f"{node.name or node.op_type}_global")
+    replace_output(node, pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -84,6 +85,54 @@ def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def set_constant(layer: ir.Node, index: int, array: Array) -> None:
+    """Give a layer a new constant input; the old one may have other readers and stays."""
+    assert isinstance(layer.graph, ir.Graph)
+    old = layer.inputs[index] if index < len(layer.inputs) else None
+    name = old.name if old is not None else f"{layer.outputs[0].name}_constant_{index}"
+    if index >= len(layer.inputs):
+        layer.resize_inputs(index + 1)
+    layer.replace_input_with(index, add_constant(layer.graph, f"{name}_folded", array))
+
+
+def insert_before(
+    node: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    wish: str,
+    shape: ir.Shape | None = None,
+) -> ir.Value:
+    """Return the result of a new node just before another one.
+
+    Args:
+        node: where it goes.
+        op_type: its operator.
+        inputs: what it reads; its result has the type of the first.
+        attributes: its attributes.
+        wish: name of node and result; a number is appended where it is taken.
+        shape: of the result, None for that of the first input.
+    """
+    assert isinstance(node.graph, ir.Graph) and inputs[0] is not None
+    new = ir.node(op_type, inputs, attributes or {}, name=unique_name(node.graph, wish))
+    result = new.outputs[0]
+    result.name, result.type = new.name, inputs[0].type
+    result.shape = inputs[0].shape if shape is None else shape
+    node.graph.insert_before(node, new)
+    return result
+
+
+def replace_output(node: ir.Node, value: ir.Value) -> None:
+    """Remove a node whose only output equals another node's result, which takes over the output's name and readers."""
+    old, graph = node.outputs[0], node.graph
+    assert graph is not None
+    value.shape, value.type = old.shape, old.type
+    old.replace_all_uses_with(value, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    old.name, value.name = None, old.name
 
 
 def bypass(node: ir.Node) -> bool:

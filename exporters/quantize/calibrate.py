@@ -1,31 +1,35 @@
-"""Observing activations: the fp32 graph runs on calibration images, and only ranges and histograms are kept.
+"""Observing activations: the fp32 graph runs on calibration images, and only extremes and histograms are kept.
 
-Memory does not grow with the number of images: a batch is made small enough for all observed tensors together to fit
-into a fixed budget, and nothing of it outlives the next batch.
+One pass serves every method. Memory does not grow with the number of images: a batch is made small enough for all observed
+tensors together to fit into a fixed budget, and nothing of it outlives the next batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgecnn.data.dataset import Image, Split
-from edgecnn.errors import QuantizeError
-from edgecnn.exporters.accuracy import input_batches
+from edgecnn.data.dataset import Split
+from edgecnn.errors import BadInput, QuantizeError
 from edgecnn.exporters.passes.base import label
-from edgecnn.exporters.quantize.config import QuantizeConfig
-from edgecnn.exporters.quantize.ranges import BINS, MIN_SCALE, Histogram, Range, choose_range
+from edgecnn.exporters.quantize.calibration_cache import RangeCache, RangeTable, cache_key
+from edgecnn.exporters.quantize.calibration_images import digest, prepared_batches, spread
+from edgecnn.exporters.quantize.config import Method, QuantizeConfig
+from edgecnn.exporters.quantize.histogram import Histogram
+from edgecnn.exporters.quantize.methods import GROUP, HISTOGRAM_METHODS, MOMENTUM, Observation, choose_range
+from edgecnn.exporters.quantize.ranges import Range
+from edgecnn.jsonform import to_json
 from edgecnn.runtimes import get_runtime
 from edgecnn.runtimes.base import Array
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Preprocess, TensorSpec
 
 Progress = Callable[[int, int], None]
+Tables = dict[Method, RangeTable]
 
 # Of observed tensors that are held at a time.
 _BUDGET_BYTES = 64 << 20
@@ -55,64 +59,186 @@ def calibrate(
         preprocess: how an image becomes that input.
         images: what to run; all of them.
         config: method and percentile.
-        on_progress: called with images run and images to run in all; methods that need a histogram run twice.
+        on_progress: called with images run and images to run in all.
 
     Raises:
         QuantizeError: a tensor has values that are not finite; the first such node is named.
     """
-    probe = _Probe(model, tensors)
-    passes = 1 if config.method == "minmax" else 2
-    size = probe.batch_size(next(input_batches(source, preprocess, images.take(1), 1))[0])
-
-    def batches(number: int) -> Iterator[dict[str, Array]]:
-        done = number * len(images)
-        for feed, labels in input_batches(source, preprocess, images, size):
-            yield probe.run(feed)
-            done += len(labels)
-            on_progress(done, passes * len(images))
-
-    ranges = _observe_ranges(model, batches(0))
-    if config.method == "minmax":
-        return ranges
-    histograms = _observe_histograms(ranges, batches(1))
-    return {name: choose_range(found, config.method, config.percentile) for name, found in histograms.items()}
+    calibrator = Calibrator(
+        source=source, preprocess=preprocess, images=images, percentile=config.percentile, any_images=True
+    )
+    return dict(calibrator.tables(model, tensors, (config.method,), on_progress)[config.method].ranges)
 
 
-def spread(split: Split, count: int | None) -> Split:
-    """Return at most that many images, evenly spread over the split, which may be sorted by class."""
-    if count is None or count >= len(split):
-        return split
-    index = np.linspace(0, len(split) - 1, count).round().astype(np.intp)
-    chosen = split.images[index] if isinstance(split.images, np.ndarray) else _Chosen(split.images, index)
-    return Split(split.name, chosen, split.labels[index], split.trained)
+class Calibrator:
+    """Finds ranges of the tensors of graphs on one set of images, in the cache or by running it.
+
+    Args:
+        source: the models' input.
+        preprocess: how an image becomes that input.
+        images: what to run; all of them.
+        percentile: of method "percentile", None for its default.
+        cache: where ranges are looked up and kept, None for nowhere.
+        any_images: take even images that have one and the same value everywhere.
+
+    Attributes:
+        images: as given.
+        from_cache: whether the last answer was there already.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: TensorSpec,
+        preprocess: Preprocess,
+        images: Split,
+        percentile: float | None = None,
+        cache: RangeCache | None = None,
+        any_images: bool = False,
+    ) -> None:
+        self.images = images
+        self.from_cache = False
+        self._source = source
+        self._preprocess = preprocess
+        self._percentile = percentile
+        self._cache = cache
+        self._any_images = any_images
+        self._digest = ""
+
+    def tables(
+        self,
+        model: ir.Model,
+        tensors: Sequence[ir.Value],
+        methods: Sequence[Method],
+        on_progress: Progress = lambda done, total: None,
+    ) -> Tables:
+        """Return what each method says of tensors of an fp32 graph, and of the model's outputs.
+
+        Raises:
+            QuantizeError: a tensor has values that are not finite; the first such node is named.
+            BadInput: every pixel of every image is the same.
+        """
+        names = _names(model, tensors)
+        graph = with_outputs(model, names)
+        keys = {method: self._key(graph, method) for method in methods} if self._cache else {}
+        tables: Tables = {}
+        for method, key in keys.items():
+            known = self._cache.find(key) if self._cache else None
+            if known is not None and set(names) == set(known.ranges):
+                tables[method] = known
+        self.from_cache = len(tables) == len(methods)
+        missing = [method for method in methods if method not in tables]
+        if missing:
+            seen = self._observe(model, graph, names, missing, on_progress)
+            for method in missing:
+                tables[method] = _table(seen, method, self._percentile)
+                if self._cache:
+                    self._cache.keep(keys[method], tables[method])
+        return tables
+
+    def mean_outputs(self, model: ir.Model, tensors: Sequence[ir.Value], count: int) -> dict[str, Array]:
+        """Return the mean over some of the images of tensors [N, ...], by name, float64 [...]."""
+        names = [str(value.name) for value in tensors]
+        probe = _Probe(with_outputs(model, names), names)
+        chosen = spread(self.images, count)
+        totals: dict[str, Array] = {}
+        for feed, number in prepared_batches(self._source, self._preprocess, chosen, GROUP):
+            for name, array in probe.run(feed).items():
+                totals[name] = totals.get(name, 0) + array[:number].sum(axis=0, dtype=np.float64)
+        return {name: total / len(chosen) for name, total in totals.items()}
+
+    def answers(self, model: ir.Model, count: int) -> tuple[Array, NDArray[np.int64]]:
+        """Return the outputs [count, classes] of a graph for some of the images, and their labels, -1 where unknown."""
+        chosen = spread(self.images, count)
+        name = str(model.graph.outputs[0].name)
+        probe = _Probe(with_outputs(model, [name]), [name])
+        batches = prepared_batches(self._source, self._preprocess, chosen, GROUP)
+        return np.concatenate([probe.run(feed)[name][:number] for feed, number in batches]), chosen.labels
+
+    def _key(self, graph: bytes, method: Method) -> str:
+        self._digest = self._digest or digest(self.images)
+        percentile = self._percentile if method == "percentile" else None
+        options = {"method": method, "percentile": percentile, "preprocess": to_json(self._preprocess)}
+        constants = {"momentum": MOMENTUM, "group": GROUP, "values": _VALUES_PER_IMAGE}
+        return cache_key(graph=graph, images=self._digest, **options, **constants)
+
+    def _observe(
+        self, model: ir.Model, graph: bytes, names: Sequence[str], methods: Sequence[Method], on_progress: Progress
+    ) -> dict[str, Observation]:
+        probe = _Probe(graph, names)
+        first, _ = next(prepared_batches(self._source, self._preprocess, self.images.take(1), 1))
+        observer = _Observer(counting=any(method in HISTOGRAM_METHODS for method in methods))
+        done = 0
+        for feed, number in prepared_batches(self._source, self._preprocess, self.images, probe.batch_size(first)):
+            tensors = probe.run(feed)
+            if not observer.add(tensors, feed):
+                raise _not_finite(model, tensors)
+            done += number
+            on_progress(done, len(self.images))
+        if observer.one_colour and not self._any_images:
+            raise BadInput(
+                f"all {done} calibration images have one and the same value everywhere, which tells nothing about ranges",
+                "give --calibration NAME|FOLDER with images like the real ones",
+            )
+        return observer.seen
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen(Sequence[Image]):
-    """Some images of a sequence, fetched when they are asked for."""
+def _table(seen: Mapping[str, Observation], method: Method, percentile: float | None) -> RangeTable:
+    ranges = {name: choose_range(one, method, percentile) for name, one in seen.items()}
+    return RangeTable(ranges=ranges, constant=tuple(name for name, one in seen.items() if one.constant))
 
-    images: Sequence[Image]
-    chosen: NDArray[np.intp]
 
-    def __len__(self) -> int:
-        return len(self.chosen)
+class _Observer:
+    """What was seen of every tensor so far.
 
-    @overload
-    def __getitem__(self, item: int) -> Image: ...
-    @overload
-    def __getitem__(self, item: slice) -> Sequence[Image]: ...
-    def __getitem__(self, item: int | slice) -> Image | Sequence[Image]:
-        if isinstance(item, slice):
-            return _Chosen(self.images, self.chosen[item])
-        return self.images[int(self.chosen[item])]
+    Args:
+        counting: keep histograms as well.
+    """
+
+    def __init__(self, *, counting: bool) -> None:
+        self.seen: dict[str, Observation] = {}
+        self._counting = counting
+        self._pixels = (np.inf, -np.inf)
+
+    @property
+    def one_colour(self) -> bool:
+        """Whether all inputs had one value."""
+        return self._pixels[0] == self._pixels[1]
+
+    def add(self, tensors: Mapping[str, Array], feed: Array) -> bool:
+        """Take a batch of tensors [N, ...] in; False where one has values that are not finite."""
+        self._pixels = (min(self._pixels[0], float(feed.min())), max(self._pixels[1], float(feed.max())))
+        return all(self._add(name, array) for name, array in tensors.items())
+
+    def _add(self, name: str, array: Array) -> bool:
+        rows = array.reshape(len(array), -1)
+        lows, highs = rows.min(axis=1), rows.max(axis=1)
+        low, high = float(lows.min()), float(highs.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return False
+        known = self.seen.get(name)
+        if known is None:
+            first = (float(lows[:GROUP].min()), float(highs[:GROUP].max()))
+            known = Observation(low=low, high=high, average_low=first[0], average_high=first[1])
+            known.histogram = Histogram() if self._counting else None
+            self.seen[name] = known
+        known.low, known.high = min(known.low, low), max(known.high, high)
+        for start in range(0, len(rows), GROUP):
+            steps = float(lows[start : start + GROUP].min()), float(highs[start : start + GROUP].max())
+            known.average_low = MOMENTUM * known.average_low + (1 - MOMENTUM) * steps[0]
+            known.average_high = MOMENTUM * known.average_high + (1 - MOMENTUM) * steps[1]
+        if known.histogram is not None:
+            step = -(-rows.shape[1] // _VALUES_PER_IMAGE)
+            known.histogram.add(array.reshape(-1)[:: step | 1], max(-low, high))
+        return True
 
 
 class _Probe:
-    """The fp32 graph in the engine, with the observed tensors as its outputs."""
+    """A graph in the engine, with the observed tensors as its outputs."""
 
-    def __init__(self, model: ir.Model, tensors: Sequence[ir.Value]) -> None:
-        self.names = list(dict.fromkeys(value.name for value in (*tensors, *model.graph.outputs) if value.name))
-        self._session = _open_engine(_with_outputs(model, self.names))
+    def __init__(self, graph: bytes, names: Sequence[str]) -> None:
+        self.names = names
+        self._session = _open_engine(graph)
         self._input = self._session.get_inputs()[0].name
         self._computed = [name for name in self.names if name != self._input]
 
@@ -122,9 +248,10 @@ class _Probe:
         return {name: values.get(name, feed) for name in self.names}
 
     def batch_size(self, feed: Array) -> int:
-        """Return how many images may run at a time, judged by one input."""
+        """Return how many images may run at a time, judged by one input; whole groups where more than one fit."""
         observed = sum(array.nbytes for array in self.run(feed).values())
-        return max(1, min(_MAX_BATCH, _BUDGET_BYTES * len(feed) // max(1, observed)))
+        size = max(1, min(_MAX_BATCH, _BUDGET_BYTES * len(feed) // max(1, observed)))
+        return size - size % GROUP if size > GROUP else size
 
 
 def _open_engine(model: bytes) -> Any:
@@ -143,9 +270,14 @@ def _open_engine(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
-    """Return the serialised model with those values, and nothing else, as its outputs."""
+def _names(model: ir.Model, tensors: Sequence[ir.Value]) -> list[str]:
+    return list(dict.fromkeys(value.name for value in (*tensors, *model.graph.outputs) if value.name))
+
+
+def with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
+    """Return the serialised model with those values, and nothing else, as its outputs, and without its metadata."""
     copy = model.clone()
+    copy.metadata_props.clear()
     graph = copy.graph
     inputs = {value.name for value in graph.inputs}
     values = {value.name: value for node in graph for value in node.outputs}
@@ -160,18 +292,6 @@ def _typed(value: ir.Value) -> ir.Value:
     return value
 
 
-def _observe_ranges(model: ir.Model, batches: Iterator[dict[str, Array]]) -> dict[str, Range]:
-    ranges: dict[str, Range] = {}
-    for tensors in batches:
-        for name, array in tensors.items():
-            low, high = float(array.min()), float(array.max())
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise _not_finite(model, tensors)
-            known = ranges.get(name, Range(0.0, 0.0))
-            ranges[name] = Range.around(min(known.low, low), max(known.high, high))
-    return ranges
-
-
 def _not_finite(model: ir.Model, tensors: Mapping[str, Array]) -> QuantizeError:
     """Return the error for the first node, in graph order, whose output is not finite."""
     wrong = {name for name, array in tensors.items() if not np.isfinite(array).all()}
@@ -182,23 +302,3 @@ def _not_finite(model: ir.Model, tensors: Mapping[str, Array]) -> QuantizeError:
                 "check the weights, and that the preprocessing is the one of the training",
             )
     return QuantizeError("the model's input is not finite on the calibration images", "check mean and std")
-
-
-def _observe_histograms(ranges: Mapping[str, Range], batches: Iterator[dict[str, Array]]) -> dict[str, Histogram]:
-    found = {name: Histogram(known, np.zeros(BINS, np.int64)) for name, known in ranges.items()}
-    for tensors in batches:
-        for name, array in tensors.items():
-            step = -(-array[0].size // _VALUES_PER_IMAGE)
-            count_into(found[name], array.reshape(-1)[:: step | 1])
-    return found
-
-
-def count_into(histogram: Histogram, values: Array) -> None:
-    """Add values [N] to the counts; a range too narrow to have a scale of its own is left uncounted."""
-    width = (histogram.range.high - histogram.range.low) / BINS
-    if width < MIN_SCALE / BINS:
-        return
-    position = np.subtract(values, histogram.range.low, dtype=np.float32)
-    position *= 1 / width
-    index = np.clip(position, 0, BINS - 1, out=position).astype(np.intp)
-    histogram.counts[:] += np.bincount(index, minlength=BINS)

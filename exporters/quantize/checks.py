@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
-from edgecnn.errors import AccuracyError, BadInput, Contradiction, QuantizeError
+from edgecnn.errors import BadInput, Contradiction, QuantizeError, UnsupportedOp, first_line
 from edgecnn.exporters.accuracy import require_preprocess
+from edgecnn.exporters.passes.base import label
+from edgecnn.exporters.passes.values import is_op
 from edgecnn.exporters.quantize.config import QuantizeConfig
+from edgecnn.exporters.targets import Target, check_versions
 from edgecnn.specs import Accuracy, Artifact, ModelSpec
+from edgecnn.units import bytes_text
 
 MIN_OPSET = 13
 """DequantizeLinear takes one scale per channel from this operator set on."""
+
+
+MAX_FILE_BYTES = (1 << 31) - 1
+"""What one protobuf message can hold; a larger file is no model, or keeps its weights elsewhere."""
+
+_FIXED_SIZE = ("trt",)
+"""Targets whose engines are built for one shape but for the batch."""
+
+_CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 
 def load_fp32(path: Path) -> Artifact:
     """Return the artifact behind a path, fit to be quantized.
 
     Raises:
-        BadInput: not a model file, no preprocessing in it, several inputs, or an operator set before 13.
+        BadInput: not a model file, larger than 2 GB, weights in other files, no preprocessing in it, several inputs, or an
+            operator set before 13.
         QuantizeError: the file is not fp32.
     """
+    if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
+        raise BadInput(
+            f"{path}", expected="at most 2 GB, what one ONNX file can hold", got=bytes_text(path.stat().st_size)
+        )
     artifact = load_artifact(path)
     if artifact.precision == "int8":
         raise QuantizeError(f"{path} is quantized already", "give the fp32 file that it was made from")
@@ -41,6 +61,58 @@ def load_fp32(path: Path) -> Artifact:
             got=str(artifact.opset),
         )
     return artifact
+
+
+def read_graph(path: Path) -> ir.Model:
+    """Return the graph of a file.
+
+    Raises:
+        BadInput: it is not a readable ONNX graph, or keeps data in other files.
+    """
+    try:
+        model = ir.load(path)
+    except Exception as error:
+        raise BadInput(f"{path} is not a readable ONNX graph: {first_line(error)}", "export it again") from error
+    for value in model.graph.initializers.values():
+        _refuse_external(value.const_value, path)
+    for node in model.graph.all_nodes():
+        for attribute in node.attributes.values():
+            _refuse_external(attribute.value, path)
+    return model
+
+
+def check_graph(model: ir.Model, path: Path) -> None:
+    """Raise UnsupportedOp, naming the node, if a graph has other graphs inside; none of their tensors can be observed."""
+    for node in model.graph:
+        has_graph = any(
+            one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for one in node.attributes.values()
+        )
+        if has_graph or is_op(node, *_CONTROL_FLOW):
+            raise UnsupportedOp(
+                f"{path}: node {label(node)} of operator set {model.opset_imports.get('')} is control flow, which is not "
+                "quantized",
+                "export the model without conditions and loops, for one input shape",
+            )
+
+
+def check_targets(artifact: Artifact, targets: Sequence[Target]) -> None:
+    """Raise Contradiction if one of the targets does not take such a file: its versions, or an image size that is open."""
+    shape = artifact.spec.inputs[0].shape
+    for target in targets:
+        check_versions(target, artifact.opset or 0, artifact.ir_version or 0)
+        if target.name in _FIXED_SIZE and any(isinstance(side, str) for side in shape[1:]):
+            raise Contradiction(
+                f"target {target.name} takes files of one image size, and the input of {artifact.path} is {list(shape)}",
+                "export it for one --input-size",
+            )
+
+
+def _refuse_external(data: object, path: Path) -> None:
+    if isinstance(data, ir.ExternalTensor):
+        raise BadInput(
+            f"{path}: tensor {data.name} lies in another file, {data.location}",
+            "save it as one file: onnx.save(onnx.load(SOURCE), TARGET)",
+        )
 
 
 def check_splits(calibration: Split, evaluation: Split | None) -> None:
@@ -99,14 +171,12 @@ def check_bound(config: QuantizeConfig, reason: str) -> None:
         )
 
 
-def hold_bound(fp32: Accuracy, int8: Accuracy, max_drop: float | None) -> None:
-    """Raise AccuracyError if accuracy fell by more than so many percentage points."""
-    drop = 100 * (fp32.value - int8.value)
+def holds_bound(fp32: Accuracy, int8: Accuracy, max_drop: float) -> bool:
+    """Tell whether accuracy fell by no more than so many percentage points."""
     # Both are counts over the same images; a hundredth of the weight of one image is rounding.
-    if max_drop is None or drop <= max_drop + 1 / fp32.images:
-        return
-    raise AccuracyError(
-        f"top-1 on {fp32.images} images fell by {drop:.2f} points, from {fp32.value:.2%} (fp32) to {int8.value:.2%} "
-        f"(int8), allowed {max_drop:g}",
-        "accept more with --max-drop, or calibrate on images nearer to the real ones with --calibration",
-    )
+    return drop_points(fp32, int8) <= max_drop + 1 / fp32.images
+
+
+def drop_points(fp32: Accuracy, int8: Accuracy) -> float:
+    """Return how many percentage points accuracy fell by."""
+    return 100 * (fp32.value - int8.value)

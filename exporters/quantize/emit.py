@@ -9,7 +9,9 @@ import onnx_ir as ir
 
 from edgecnn.errors import QuantizeError
 from edgecnn.exporters.passes import DropUnused, run_passes
-from edgecnn.exporters.passes.base import label
+from edgecnn.exporters.passes.base import Pass, label
+from edgecnn.exporters.passes.catalog import BYTE_PASSES
+from edgecnn.exporters.passes.read_bytes import ReadBytes
 from edgecnn.exporters.passes.values import (
     Array,
     add_constant,
@@ -23,13 +25,15 @@ from edgecnn.exporters.passes.values import (
     unique_name,
 )
 from edgecnn.exporters.quantize.align_channels import AlignChannels
+from edgecnn.exporters.quantize.concat_scales import settle_scales
 from edgecnn.exporters.quantize.config import INT8_MAX, QuantizeConfig
+from edgecnn.exporters.quantize.operators import WEIGHTED, data_inputs
 from edgecnn.exporters.quantize.pad_in_int8 import PadInInt8
-from edgecnn.exporters.quantize.placement import WEIGHTED, Placement, data_inputs
-from edgecnn.exporters.quantize.ranges import Parameters, Range, parameters
+from edgecnn.exporters.quantize.placed import Placement
+from edgecnn.exporters.quantize.ranges import Range
+from edgecnn.exporters.quantize.scales import Quantizer, choose_quantizer, quantize_constant
 from edgecnn.exporters.quantize.weights import quantize_layer
-
-_PASSES = (PadInInt8(), AlignChannels(), DropUnused())
+from edgecnn.exporters.targets import Form
 
 
 def emit(model: ir.Model, placement: Placement, ranges: Mapping[str, Range], config: QuantizeConfig) -> None:
@@ -44,18 +48,28 @@ def emit(model: ir.Model, placement: Placement, ranges: Mapping[str, Range], con
     Raises:
         QuantizeError: a layer has weights that are not finite.
     """
-    chosen = {value: parameters(ranges[str(placement.scale_of[value].name)]) for value in placement.tensors}
+    form = placement.form
+    chosen = {value: choose_quantizer(found, form) for value, found in settle_scales(placement, ranges).items()}
     for node in placement.nodes:
         if is_op(node, *WEIGHTED):
-            _emit_weights(node, chosen[data_inputs(node)[0]], config)
-        elif is_op(node, "AveragePool"):
+            _emit_weights(node, chosen[data_inputs(node)[0]], config, form)
+        elif is_op(node, "AveragePool") and form.edges == "all":
             _emit_average(node)
     quantizers = _Quantizers(model.graph, placement)
     for value in placement.tensors:
         quantizers.add(value, chosen[value])
+    for value in placement.constants:
+        quantizers.add_constant(value)
     for node in placement.absorbed:
         bypass(node)
-    run_passes(model, _PASSES)
+    run_passes(model, [step for step in _passes(form) if step.name not in config.without_passes])
+
+
+def _passes(form: Form) -> tuple[Pass, ...]:
+    """Return what follows: work on the bytes themselves is for engines that fuse on edges."""
+    on_bytes = (PadInInt8(), *BYTE_PASSES) if form.edges == "all" else ()
+    aligned = (AlignChannels(),) if form.align_channels else ()
+    return (*on_bytes, *aligned, ReadBytes(), DropUnused())
 
 
 class _Quantizers:
@@ -63,35 +77,44 @@ class _Quantizers:
 
     def __init__(self, graph: ir.Graph, placement: Placement) -> None:
         self._graph = graph
-        self._scale_of = placement.scale_of
-        self._quantized = frozenset(placement.nodes)
-        self._results = {output for node in (*placement.nodes, *placement.absorbed) for output in node.outputs}
-        self._constants: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        self._placement = placement
+        self._form = placement.form
+        self._constants: dict[tuple[str, Quantizer], tuple[ir.Value, ir.Value]] = {}
 
-    def add(self, value: ir.Value, chosen: Parameters) -> None:
-        """Put a Q/DQ pair behind a tensor and lead its readers there.
-
-        What a quantized node gives exists in int8 only, so that every reader, and the model's caller, gets the pair's
-        result; of another tensor only quantized nodes do.
-        """
-        constants = self._parameters(self._scale_of[value], chosen)
-        readers = [use for use in value.uses() if value in self._results or use.node in self._quantized]
+    def add(self, value: ir.Value, chosen: Quantizer) -> None:
+        """Put a Q/DQ pair behind a tensor and lead those there that read it quantized."""
+        constants = self._parameters(str(self._placement.scale_of[value].name), chosen)
         quantize = self._node("QuantizeLinear", [value, *constants], f"{value.name}_quantized")
         dequantize = self._node("DequantizeLinear", [quantize.outputs[0], *constants], f"{value.name}_dequantized")
         self._insert(value, (quantize, dequantize))
         result = dequantize.outputs[0]
-        for node, index in readers:
+        for node, index in self._placement.reads[value]:
             node.replace_input_with(index, result)
-        if value.is_graph_output() and value in self._results:
+        if value in self._placement.given:
             self._hand_out(value, result)
 
-    def _parameters(self, decider: ir.Value, chosen: Parameters) -> tuple[ir.Value, ir.Value]:
-        if decider not in self._constants:
-            self._constants[decider] = (
-                add_constant(self._graph, f"{decider.name}_scale", np.asarray(chosen.scale)),
-                add_constant(self._graph, f"{decider.name}_zero_point", np.asarray(chosen.zero_point)),
+    def add_constant(self, value: ir.Value) -> None:
+        """Lead the quantized nodes that read a constant to its integers."""
+        array = constant(value)
+        assert array is not None
+        chosen = choose_quantizer(Range.around(array.min(), array.max()), self._form)
+        integers = add_constant(self._graph, f"{value.name}_quantized", quantize_constant(array, chosen, self._form))
+        constants = self._parameters(str(value.name), chosen)
+        dequantize = self._node("DequantizeLinear", [integers, *constants], f"{value.name}_dequantized")
+        self._graph.insert_before(self._graph[0], dequantize)
+        for use in tuple(value.uses()):
+            if use.node in self._placement.nodes:
+                use.node.replace_input_with(use.idx, dequantize.outputs[0])
+
+    def _parameters(self, name: str, chosen: Quantizer) -> tuple[ir.Value, ir.Value]:
+        """Return scale and zero point as constants; those of the same name and values are the same."""
+        key = (name, chosen)
+        if key not in self._constants:
+            self._constants[key] = (
+                add_constant(self._graph, f"{name}_scale", np.asarray(chosen.scale)),
+                add_constant(self._graph, f"{name}_zero_point", np.asarray(chosen.zero_point)),
             )
-        return self._constants[decider]
+        return self._constants[key]
 
     def _insert(self, value: ir.Value, nodes: tuple[ir.Node, ...]) -> None:
         producer = value.producer()
@@ -114,31 +137,56 @@ class _Quantizers:
         node = ir.node(op_type, inputs, name=unique_name(self._graph, wish))
         result = node.outputs[0]
         result.name, result.shape = node.name, inputs[0].shape
-        result.type = ir.TensorType(ir.DataType.UINT8 if op_type == "QuantizeLinear" else ir.DataType.FLOAT)
+        number = ir.DataType.UINT8 if self._form.activation == "uint8" else ir.DataType.INT8
+        result.type = ir.TensorType(number if op_type == "QuantizeLinear" else ir.DataType.FLOAT)
         return node
 
 
-def _emit_weights(node: ir.Node, source: Parameters, config: QuantizeConfig) -> None:
-    """Replace a layer's float constants by integer ones with a DequantizeLinear each."""
+def _emit_weights(node: ir.Node, source: Quantizer, config: QuantizeConfig, form: Form) -> None:
+    """Replace a layer's float constants by integer ones with a DequantizeLinear each; a float bias stays where it is.
+
+    TensorRT wants output channels along the first axis of the weight, or one scale for all of it.
+    """
+    forwards = form.edges == "inputs"
+    if forwards and node.op_type == "Gemm":
+        _count_outputs_first(node)
     weight, bias = _float_constants(node)
     axis = output_axis(node)
     layer = quantize_layer(
         weight,
-        bias,
+        bias if form.bias == "int32" else None,
         axis=axis,
         input_scale=source.scale,
         limit=config.weight_limit,
-        per_channel=config.per_channel,
+        per_channel=config.per_channel and not (forwards and node.op_type == "MatMul"),
     )
     name = str(node.inputs[1].name)  # type: ignore[union-attr]
     _dequantize_into(node, 1, name, layer.weight, layer.weight_scale, axis)
     if layer.bias is not None:
         name = str(node.inputs[2].name)  # type: ignore[union-attr]
         _dequantize_into(node, 2, name, layer.bias, layer.bias_scale(source.scale), 0)
+    elif bias is not None:
+        _replace_constant(node, 2, bias)
     if node.op_type == "Gemm":
         # Their product with the constants is what was quantized.
         node.attributes.pop("alpha", None)
         node.attributes.pop("beta", None)
+
+
+def _count_outputs_first(node: ir.Node) -> None:
+    """Transpose the weight of a Gemm, if need be, so that its first axis counts output channels."""
+    weight = constant(node.inputs[1])
+    if weight is not None and not attribute(node, "transB", 0):
+        _replace_constant(node, 1, np.ascontiguousarray(weight.T))
+        node.attributes.add(ir.AttrInt64("transB", 1))
+
+
+def _replace_constant(node: ir.Node, index: int, array: Array) -> None:
+    """Give a node another constant in place of one, which others may read, unless they are equal."""
+    old = node.inputs[index]
+    assert old is not None and isinstance(node.graph, ir.Graph)
+    if not np.array_equal(array, np.asarray(constant(old))):
+        node.replace_input_with(index, add_constant(node.graph, str(old.name), array))
 
 
 def _emit_average(node: ir.Node) -> None:

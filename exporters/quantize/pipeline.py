@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
-from edgecnn.errors import BadInput, Contradiction, QuantizeError, first_line
-from edgecnn.exporters.accuracy import input_batches, measure_accuracy, require_preprocess
-from edgecnn.exporters.onnxfile import stamp, write_model
-from edgecnn.exporters.passes import run_passes
-from edgecnn.exporters.quantize.calibrate import calibrate, spread
-from edgecnn.exporters.quantize.checks import check_bound, check_splits, hold_bound, load_fp32, why_not_measured
+from edgecnn.errors import Contradiction, EdgecnnError
+from edgecnn.exporters.accuracy import measure_accuracy, require_preprocess
+from edgecnn.exporters.quantize.calibrate import Calibrator
+from edgecnn.exporters.quantize.calibration_cache import RangeCache
+from edgecnn.exporters.quantize.calibration_images import Images, as_split, spread
+from edgecnn.exporters.quantize.checks import check_bound, check_splits, check_targets, load_fp32, why_not_measured
 from edgecnn.exporters.quantize.config import QuantizeConfig
-from edgecnn.exporters.quantize.emit import emit
-from edgecnn.exporters.quantize.placement import place
+from edgecnn.exporters.quantize.finish import check_finite, run_once, with_accuracy, write_stamped
+from edgecnn.exporters.quantize.judge import Judge
+from edgecnn.exporters.quantize.recipe import Recipe, SearchReport, Sensitivity
+from edgecnn.exporters.quantize.search import Search
+from edgecnn.exporters.quantize.sensitivity import rank_nodes
+from edgecnn.exporters.quantize.workshop import Built, Workshop
 from edgecnn.files import replacing
-from edgecnn.runtimes import open_session
-from edgecnn.runtimes.base import Array
-from edgecnn.specs import Accuracy, Artifact, ModelSpec, Step
+from edgecnn.runtimes import PLUGINS, get_runtime
+from edgecnn.specs import Accuracy, Artifact, Step
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("calibrate", "accuracy fp32", "accuracy int8"), images done and images in all."""
+"""Called with the stage ("calibrate", "accuracy fp32", "accuracy int8", "sensitivity"), and what is done and in all: images, or
+nodes for the last."""
+
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,12 @@ class QuantizeResult:
         not_measured: why not, empty where it was.
         quantized: operator -> nodes of the fp32 graph that run in int8, activations within a quantizer among them.
         left_float: operator -> nodes that stay float.
+        int8_share: share of the multiply-adds that run in int8, 0..1; None where the graph does not say how many there are.
+        recipe: how the file was made.
+        passes: rewrites that changed the graph before it was quantized.
+        constant: nodes whose result never changed on the calibration images; it is held exactly.
+        ranges_from_cache: whether no calibration was needed.
+        search: what was tried to hold the bound, None without one.
     """
 
     artifact: Artifact
@@ -51,6 +62,12 @@ class QuantizeResult:
     not_measured: str = ""
     quantized: Mapping[str, int] = field(default_factory=dict)
     left_float: Mapping[str, int] = field(default_factory=dict)
+    int8_share: float | None = None
+    recipe: Recipe | None = None
+    passes: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    ranges_from_cache: bool = False
+    search: SearchReport | None = None
 
     @property
     def drop(self) -> float | None:
@@ -64,141 +81,235 @@ def quantize(
     source: Path,
     output: Path,
     *,
-    calibration: Split,
+    calibration: Images,
     calibration_name: str = "",
     evaluation: Split | None = None,
     dataset: str = "",
     labels: tuple[str, ...] = (),
     config: QuantizeConfig | None = None,
+    cache: Path | None = None,
     on_progress: Progress = lambda stage, done, total: None,
+    on_note: Note = lambda line: None,
 ) -> QuantizeResult:
     """Write the int8 form of an fp32 file, with the accuracy of both inside.
 
-    The new file is checked, run by the engine and measured before it is renamed into place; where anything fails, or
-    accuracy falls by more than `config.max_drop`, there is no file.
+    With a bound, `config.max_drop`, it is the fastest file found that holds it, see `edgecnn.exporters.quantize.search`. The
+    new file is checked, run by the engine and measured before it is renamed into place; where anything fails, or nothing
+    holds the bound, there is no file.
 
     Args:
         source: an fp32 .onnx file with a ModelSpec that says how an image becomes the input.
         output: where the int8 file goes.
-        calibration: training images that activations are observed on.
+        calibration: training images that activations are observed on: a part of a data set, or any iterable of uint8 images
+            [H, W, C] of any size, or of float32 [C, H, W] that are prepared already.
         calibration_name: name of the set that `calibration` belongs to, for the file's lineage.
         evaluation: labelled images that the accuracy of both files is measured on, None for no measurement.
         dataset: name of the set that `evaluation` belongs to.
         labels: class names of that set, in index order; accuracy does not apply to a model with other classes.
         config: how to quantize.
-        on_progress: called after every batch with the stage, images done and images in all.
+        cache: folder where ranges are looked up and kept, None for nowhere.
+        on_progress: called after every batch with the stage, what is done and what there is in all.
+        on_note: called with one line for the user, about the cache for example.
 
     Raises:
-        BadInput: the source cannot be read, does not say how to prepare an image, or has too old an operator set.
+        BadInput: the source cannot be read, does not say how to prepare an image, or has too old an operator set; there is no
+            calibration image, or one that does not fit.
         QuantizeError: the source is not fp32, or its activations or weights are not finite.
-        Contradiction: calibration on evaluation images, or an accuracy bound where nothing can be measured.
-        AccuracyError: accuracy fell below the bound.
+        UnsupportedOp: the source has control flow.
+        Contradiction: calibration on evaluation images, an accuracy bound where nothing can be measured, or a target that
+            does not take such a file.
+        AccuracyError: nothing that was tried holds the bound.
     """
     config = config or QuantizeConfig()
     original = load_fp32(source)
     if output.resolve() == source.resolve():
         raise Contradiction(f"the int8 file would replace its source {source}", "choose another --output")
-    check_splits(calibration, evaluation)
+    check_targets(original, config.targets)
     reason = why_not_measured(original.spec, evaluation, labels)
     check_bound(config, reason)
-    images = spread(calibration, config.calibration_images)
-    fp32 = int8 = None
-    with replacing(output) as temporary:
-        temporary.touch()  # a folder that cannot be written to shows before the work, not after it
-        _run_once(original, images)
-        model, quantized, left_float = _quantize_graph(original, images, config, partial(on_progress, "calibrate"))
-        lineage = (*original.lineage, _step(original, images, calibration_name, config, left_float))
-        _write(model, temporary, original.spec, lineage)
-        _check_outputs(_run_once(load_artifact(temporary), images))
-        if evaluation is not None and not reason:
-            measure = partial(measure_accuracy, split=evaluation, dataset=dataset)
-            fp32 = measure(original, on_progress=partial(on_progress, "accuracy fp32"))
-            int8 = measure(load_artifact(temporary), on_progress=partial(on_progress, "accuracy int8"))
-            hold_bound(fp32, int8, config.max_drop)
-            _write(model, temporary, _with_accuracy(original.spec, fp32, int8), lineage)
-    return QuantizeResult(
-        artifact=load_artifact(output),
-        fp32=fp32,
-        int8=int8,
-        not_measured=reason,
-        quantized=quantized,
-        left_float=left_float,
-    )
+    with as_split(calibration, config.calibration_images) as given:
+        check_splits(given, evaluation)
+        job = _Job(
+            original=original,
+            images=spread(given, config.calibration_images),
+            calibration_name=calibration_name,
+            evaluation=None if reason else evaluation,
+            dataset=dataset,
+            config=config,
+            cache=RangeCache(cache, on_note) if cache else None,
+            on_progress=on_progress,
+            on_note=on_note,
+        )
+        with replacing(output) as temporary:
+            temporary.touch()  # a folder that cannot be written to shows before the work, not after it
+            result = job.write(temporary)
+    return replace(result, artifact=load_artifact(output), not_measured=reason)
 
 
-def _quantize_graph(
-    original: Artifact, images: Split, config: QuantizeConfig, on_progress: Callable[[int, int], None]
-) -> tuple[ir.Model, dict[str, int], dict[str, int]]:
-    """Return the quantized graph, and how many nodes of each operator became int8 and stayed float."""
-    model = _read_graph(original.path)
-    run_passes(model)
-    placement = place(model, min_channels=config.min_channels)
-    if not placement.nodes:
-        raise QuantizeError(f"{original.path} has no convolution or linear layer with constant weights")
-    every = Counter(node.op_type for node in model.graph)
-    quantized = Counter(node.op_type for node in (*placement.nodes, *placement.absorbed))
-    ranges = calibrate(
-        model,
-        placement.observed,
-        source=original.spec.inputs[0],
-        preprocess=require_preprocess(original),
-        images=images,
-        config=config,
-        on_progress=on_progress,
-    )
-    emit(model, placement, ranges, config)
-    return model, dict(quantized), dict(every - quantized)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One quantization, its input checked; the attributes are those of `quantize`.
 
+    Attributes:
+        original: the fp32 file.
+        images: what is calibrated on, all of them.
+        calibration_name: name of their set.
+        evaluation: None where accuracy is not measured.
+        dataset: name of its set.
+        config: how to quantize.
+        cache: None for no cache.
+        on_progress: see `Progress`.
+        on_note: called with one line.
+    """
 
-def _read_graph(path: Path) -> ir.Model:
-    try:
-        return ir.load(path)
-    except Exception as error:
-        raise BadInput(f"{path} is not a readable ONNX graph: {first_line(error)}", "export it again") from error
+    original: Artifact
+    images: Split
+    calibration_name: str
+    evaluation: Split | None
+    dataset: str
+    config: QuantizeConfig
+    cache: RangeCache | None
+    on_progress: Progress
+    on_note: Note
 
+    def write(self, path: Path) -> QuantizeResult:
+        """Write the int8 file and return what came of it."""
+        run_once(self.original, self.images)
+        calibrator = Calibrator(
+            source=self.original.spec.inputs[0],
+            preprocess=require_preprocess(self.original),
+            images=self.images,
+            percentile=self.config.percentile,
+            cache=self.cache,
+        )
+        workshop = Workshop(self.original.path, self.config, calibrator, self.on_progress)
+        plain = Recipe(method=self.config.method)
+        report = None
+        if self.config.max_drop is None:
+            built = workshop.build(plain)
+        else:
+            report = self._search(workshop, calibrator, plain)
+            built = workshop.build(report.trials[report.chosen or 0].recipe or plain)
+        self._tell(workshop, built)
+        return self._finish(path, workshop, built, report)
 
-def _write(model: ir.Model, path: Path, spec: ModelSpec, lineage: tuple[Step, ...]) -> None:
-    stamp(model, spec, lineage)
-    write_model(model, path)
+    def _search(self, workshop: Workshop, calibrator: Calibrator, plain: Recipe) -> SearchReport:
+        """Return what was tried to hold the bound."""
+        assert self.evaluation is not None
+        assert self.config.max_drop is not None
+        backend = self._backend()
+        judge = Judge(
+            self.original,
+            self.evaluation,
+            dataset=self.dataset,
+            max_drop=self.config.max_drop,
+            backend=backend,
+            on_progress=self.on_progress,
+        )
 
+        def rank(recipe: Recipe) -> Sequence[Sensitivity]:
+            graph = workshop.base(recipe)
+            return rank_nodes(
+                graph,
+                workshop.place(graph),
+                workshop.table(recipe, every=True),
+                calibrator=calibrator,
+                config=self.config,
+                on_progress=partial(self.on_progress, "sensitivity"),
+            )
 
-def _run_once(artifact: Artifact, images: Split) -> dict[str, Array]:
-    """Return a file's outputs for one image, which shows that the engine reads it and that the preprocessing fits."""
-    with open_session(artifact) as session:
-        source = session.inputs[0]
-        feed, _ = next(input_batches(source, require_preprocess(artifact), images.take(1), 1))
-        return session.run({source.name: feed})
+        def write(model: ir.Model, path: Path) -> None:
+            write_stamped(model, path, self.original.spec, self.original.lineage)
+            check_finite(run_once(load_artifact(path), self.images), "int8")
 
+        with tempfile.TemporaryDirectory() as folder:
+            search = Search(
+                self.original,
+                workshop,
+                judge,
+                max_drop=self.config.max_drop,
+                backend=backend,
+                folder=Path(folder),
+                write=write,
+                rank=rank,
+            )
+            return search.run(plain)
 
-def _check_outputs(outputs: Mapping[str, Array]) -> None:
-    for name, array in outputs.items():
-        if not np.isfinite(array).all():
-            raise QuantizeError(f"output {name} of the int8 model is not finite")
+    def _finish(self, path: Path, workshop: Workshop, built: Built, report: SearchReport | None) -> QuantizeResult:
+        """Write the chosen graph with its accuracy inside."""
+        spec, lineage = self.original.spec, (*self.original.lineage, self._step(workshop, built, report))
+        write_stamped(built.model, path, spec, lineage)
+        check_finite(run_once(load_artifact(path), self.images), "int8")
+        fp32, int8 = self._accuracies(path, report)
+        if fp32 and int8:
+            write_stamped(built.model, path, with_accuracy(spec, fp32, int8), lineage)
+        return QuantizeResult(
+            artifact=self.original,
+            fp32=fp32,
+            int8=int8,
+            quantized=built.quantized,
+            left_float=built.left_float,
+            int8_share=built.int8_share,
+            recipe=built.recipe,
+            passes=workshop.passes,
+            constant=built.constant,
+            ranges_from_cache=workshop.from_cache,
+            search=report,
+        )
 
+    def _accuracies(self, path: Path, report: SearchReport | None) -> tuple[Accuracy | None, Accuracy | None]:
+        """Return the accuracy of source and result on all images: from the search, or measured now."""
+        if report is not None and report.chosen is not None:
+            return report.trials[0].whole, report.trials[report.chosen].whole
+        if self.evaluation is None:
+            return None, None
+        measure = partial(measure_accuracy, split=self.evaluation, dataset=self.dataset)
+        fp32 = measure(self.original, on_progress=partial(self.on_progress, "accuracy fp32"))
+        return fp32, measure(load_artifact(path), on_progress=partial(self.on_progress, "accuracy int8"))
 
-def _with_accuracy(spec: ModelSpec, *measured: Accuracy) -> ModelSpec:
-    """Return the spec with these accuracies in place of older ones of the same kind."""
-    kinds = {_kind(accuracy) for accuracy in measured}
-    others = tuple(accuracy for accuracy in spec.accuracy if _kind(accuracy) not in kinds)
-    return replace(spec, accuracy=(*others, *measured))
+    def _backend(self) -> str:
+        """Return the backend of the first target, or "cpu", and say so, where it cannot run here."""
+        target = self.config.targets[0]
+        if target.backend == "cpu":
+            return "cpu"
+        try:
+            if target.backend in PLUGINS.names():
+                get_runtime(target.backend).check()
+                return target.backend
+            reason = f"there is no backend {target.backend} here"
+        except EdgecnnError as error:
+            reason = error.message
+        self.on_note(f"accuracy and latency are those of backend cpu, not of target {target.name}: {reason}")
+        return "cpu"
 
+    def _tell(self, workshop: Workshop, built: Built) -> None:
+        if workshop.from_cache and self.cache is not None:
+            self.on_note(
+                f"ranges of {len(self.images)} calibration images are taken from the cache (--no-cache observes them again)"
+            )
+        if built.constant:
+            self.on_note(
+                f"constant on all {len(self.images)} calibration images, and held exactly: {', '.join(built.constant)}"
+            )
 
-def _kind(accuracy: Accuracy) -> tuple[str, str, str, str]:
-    return accuracy.metric, accuracy.dataset, accuracy.split, accuracy.precision
-
-
-def _step(
-    original: Artifact, images: Split, calibration_name: str, config: QuantizeConfig, left_float: Mapping[str, int]
-) -> Step:
-    options = {
-        **asdict(config),
-        "calibration_dataset": calibration_name,
-        "calibration_split": images.name,
-        "calibration_images": len(images),
-        "left_float": ", ".join(f"{op_type} {count}" for op_type, count in sorted(left_float.items())),
-    }
-    return Step(
-        tool="edgecnn quantize",
-        version=edgecnn.__version__,
-        options={"source_sha256": original.sha256, **options},
-    )
+    def _step(self, workshop: Workshop, built: Built, report: SearchReport | None) -> Step:
+        options = {
+            **self.config.options(),
+            "method": built.recipe.method,
+            "min_channels": workshop.min_channels,
+            "calibration_dataset": self.calibration_name,
+            "calibration_split": self.images.name,
+            "calibration_images": len(self.images),
+            "left_float": ", ".join(f"{op_type} {count}" for op_type, count in sorted(built.left_float.items())),
+            "int8_share": None if built.int8_share is None else round(built.int8_share, 4),
+            "passes": ",".join(workshop.passes),
+            "equalized": built.recipe.equalized,
+            "bias_corrected": built.recipe.corrected,
+            "keep_float": ",".join((*self.config.keep_float, *built.recipe.keep_float)),
+            "search": report.summary if report else "",
+        }
+        return Step(
+            tool="edgecnn quantize",
+            version=edgecnn.__version__,
+            options={"source_sha256": self.original.sha256, **options},
+        )

@@ -122,7 +122,7 @@ def quantize_graph() -> Callable[..., Any]:
     def quantize_graph(model: Any, images: Any, **options: Any) -> tuple[Any, Any]:
         config, copy = QuantizeConfig(**options), model.clone()
         _, channels, height, width = copy.graph.inputs[0].shape
-        placement = place(copy, min_channels=config.min_channels)
+        placement = place(copy, form=config.form, keep_float=config.keep_float, min_channels=config.min_channels)
         ranges = calibrate(
             copy,
             placement.observed,
@@ -140,11 +140,15 @@ def quantize_graph() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def fused(tmp_path: Path) -> Callable[[Any], dict[str, int]]:
-    """`fused(model)`: operator -> nodes that the engine really runs, after its own optimisation."""
+def fused(tmp_path: Path) -> Callable[..., dict[str, int]]:
+    """`fused(model)`: operator -> nodes that the engine really runs, after its own optimisation.
 
-    def fused(model: Any) -> dict[str, int]:
+    With `as_arm` it fuses signed activations too, as it does on Arm.
+    """
+
+    def fused(model: Any, *, as_arm: bool = False) -> dict[str, int]:
         options = ort.SessionOptions()
+        options.add_session_config_entry("session.qdqisint8allowed", "1" if as_arm else "0")
         options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
         options.log_severity_level = 4  # it warns that the file is for this machine only
         content = ir.to_proto(model).SerializeToString()

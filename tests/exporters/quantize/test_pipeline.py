@@ -42,6 +42,16 @@ def logits(path: Path, images: Images) -> NDArray[np.float32]:
     return answer
 
 
+def quantizers(path: Path) -> dict[str, Any]:
+    """Return scales and zero points of a file by name."""
+    constants = ir.load(path).graph.initializers
+    return {
+        name: value.const_value.numpy().tolist()  # type: ignore[union-attr]
+        for name, value in constants.items()
+        if name.endswith(("_scale", "_zero_point"))
+    }
+
+
 @pytest.fixture
 def calibration(images: Images) -> Split:
     return Split("calibration", images[:48].copy(), np.zeros(48, np.int64), trained=True)
@@ -52,6 +62,14 @@ def evaluation(images: Images, tiny: Path) -> Split:
     """Images that the fp32 file gets right, by definition of their labels."""
     rest = images[48:].copy()
     return Split("test", rest, logits(tiny, rest).argmax(axis=1), trained=False)
+
+
+@pytest.fixture
+def grey() -> Split:
+    """Images that differ by one level, so that no range is wide enough for real ones."""
+    images = np.full((48, 8, 8, 1), 127, np.uint8)
+    images[::2, ::2] += 1
+    return Split("calibration", images, np.zeros(48, np.int64), trained=True)
 
 
 @pytest.fixture
@@ -119,6 +137,43 @@ def test_logits_are_close(go: Any, tiny: Path, output: Path, images: Images) -> 
     assert 10 * np.log10(np.sum(reference**2, dtype=np.float64) / noise) > 30
 
 
+def test_calibration_takes_any_iterable_of_images(go: Any, output: Path, calibration: Split) -> None:
+    go()
+    wanted = quantizers(output)
+    images = np.asarray(calibration.images)
+    preprocess = load_artifact(output).spec.preprocess
+    assert preprocess is not None
+    for given in (list(images), iter(images), (image for image in images), prepare(images, preprocess)):
+        result = go(calibration=given)
+        assert result.artifact.lineage[-1].options["calibration_images"] == 48
+        assert quantizers(output) == wanted
+
+
+def test_the_cache_gives_the_same_file_and_says_so(go: Any, output: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    first = go(cache=tmp_path / "cache", on_note=notes.append)
+    assert not first.ranges_from_cache
+    assert notes == []
+    content = output.read_bytes()
+    seen: list[str] = []
+    second = go(
+        cache=tmp_path / "cache", on_note=notes.append, on_progress=lambda stage, done, total: seen.append(stage)
+    )
+    assert second.ranges_from_cache
+    assert output.read_bytes() == content
+    assert "calibrate" not in seen
+    assert len(notes) == 1
+    assert "48 calibration images are taken from the cache" in notes[0]
+    assert not go().ranges_from_cache
+
+
+def test_the_share_of_int8_is_stated(go: Any) -> None:
+    assert go().int8_share == 1
+    result = go(config=QuantizeConfig(keep_float=("conv_2",)))
+    assert result.int8_share == pytest.approx((9216 + 1024) / (2 * 9216 + 1024))
+    assert result.artifact.lineage[-1].options["int8_share"] == pytest.approx(result.int8_share, abs=1e-4)
+
+
 def test_lineage_says_how(go: Any, tiny: Path) -> None:
     config = QuantizeConfig(calibration_images=20, method="mse", reduce_range=True)
     result = go(config=config, calibration_name="halves")
@@ -182,12 +237,14 @@ def test_a_bound_that_holds(go: Any, output: Path) -> None:
     assert output.exists()
 
 
-def test_a_bound_that_is_missed_leaves_nothing(go: Any, output: Path, calibration: Split) -> None:
-    black = Split("calibration", np.full_like(calibration.images, 127), calibration.labels, trained=True)
-    with pytest.raises(AccuracyError, match=r"from 100\.00% \(fp32\) to \d+\.\d+% \(int8\), allowed 0\.5"):
-        go(calibration=black, config=QuantizeConfig(max_drop=0.5))
+def test_a_bound_that_is_missed_leaves_nothing(go: Any, output: Path, grey: Split) -> None:
+    with pytest.raises(
+        AccuracyError, match=r"from 100\.00% \(fp32\) to \d+\.\d+% \(int8\), allowed 0\.5; .* best of"
+    ) as caught:
+        go(calibration=grey, config=QuantizeConfig(max_drop=0.5))
+    assert caught.value.hint
     assert list(output.parent.iterdir()) == []
-    assert go(calibration=black).drop > 10  # without a bound, and nothing but the bound was in the way
+    assert go(calibration=grey).drop > 10  # without a bound, and nothing but the bound was in the way
 
 
 @pytest.mark.parametrize("stage", ["calibrate", "accuracy fp32", "accuracy int8"])
@@ -201,12 +258,11 @@ def test_an_interruption_leaves_nothing(go: Any, output: Path, stage: str) -> No
     assert list(output.parent.iterdir()) == []
 
 
-def test_a_failure_leaves_an_older_file_alone(go: Any, output: Path, calibration: Split) -> None:
+def test_a_failure_leaves_an_older_file_alone(go: Any, output: Path, grey: Split) -> None:
     output.parent.mkdir()
     output.write_bytes(b"older")
-    black = Split("calibration", np.full_like(calibration.images, 127), calibration.labels, trained=True)
     with pytest.raises(AccuracyError):
-        go(calibration=black, config=QuantizeConfig(max_drop=0))
+        go(calibration=grey, config=QuantizeConfig(max_drop=0))
     assert output.read_bytes() == b"older"
     assert list(output.parent.iterdir()) == [output]
 

@@ -246,3 +246,50 @@ def test_averages_that_are_convolutions(parse: Any, attributes: str, quantized: 
 def test_computed_weights_stay_float(parse: Any) -> None:
     found = placed(parse, "k = Relu(w16) a = Conv(x, k) y = Relu(a)")
     assert not found.nodes
+
+
+def test_a_node_that_is_kept_float_stays_so(parse: Any) -> None:
+    body = "c = Conv(x, w16) r = Relu(c) d = Conv(r, w1) y = Conv(d, w1)"
+    model = parse(f"g (float[N,3,8,8] x) => (float[N,c,h,w] y) {{ {body} }}", **CONSTANTS)
+    found = place(model, keep_float=("conv_2",))
+    assert names(node.outputs[0] for node in found.nodes) == ["c", "y"]
+    assert names(found.tensors) == ["x", "r", "d", "y"]
+    assert not place(model, keep_float=("relu_1",)).absorbed
+
+
+def test_a_squeeze_and_excitation(parse: Any) -> None:
+    found = placed(
+        parse,
+        "a = Conv(x, w16) r = Relu(a) q = GlobalAveragePool(r) c = Conv(q, w1) s = Sigmoid(c) m = Mul(r, s) y = Conv(m, w1)",
+    )
+    assert kinds(found) == ["Conv", "GlobalAveragePool", "Conv", "Sigmoid", "Mul", "Conv"]
+    assert names(found.observed) == ["x", "r", "q", "c", "s", "m", "y"]
+
+
+@pytest.mark.parametrize("table", ["Sigmoid(a)", "LeakyRelu(a)"])
+def test_a_table_runs_in_int8_where_its_result_does(parse: Any, table: str) -> None:
+    assert kinds(placed(parse, f"a = Conv(x, w16) t = {table} y = Conv(t, w1)")) == ["Conv", table[:-3], "Conv"]
+    assert kinds(placed(parse, f"a = Conv(x, w16) y = {table}")) == ["Conv"]
+
+
+def test_sums_and_products_with_constants(parse: Any) -> None:
+    found = placed(parse, "a = Conv(x, w16) s = Add(a, one) m = Mul(six, s) y = Conv(m, w1)")
+    assert kinds(found) == ["Conv", "Add", "Mul", "Conv"]
+    assert names(found.constants) == ["one", "six"]
+    assert names(found.observed) == ["x", "a", "s", "m", "y"]
+
+
+def test_a_bound_from_above_keeps_the_scale(parse: Any) -> None:
+    """A hard swish in its int8 form: what is not negative is read whole, and as the lesser of it and a constant."""
+    found = placed(
+        parse, "a = Conv(x, w16) r = Relu(a) k = Clip(r, zero, six) s = Add(r, below) m = Mul(s, k) y = Conv(m, w1)"
+    )
+    assert kinds(found) == ["Conv", "Clip", "Add", "Mul", "Conv"]
+    assert {value.name: decider.name for value, decider in found.scale_of.items()}["k"] == "r"
+    assert names(node.outputs[0] for node in found.absorbed) == ["r"]
+
+
+def test_a_clip_of_what_may_be_negative_stays_float_beside_another_reader(parse: Any) -> None:
+    found = placed(parse, "a = Conv(x, w16) k = Clip(a, zero, six) s = Conv(k, w1) y = Add(s, a)")
+    assert "Clip" not in kinds(found)
+    assert not found.absorbed

@@ -1,0 +1,95 @@
+"""Signal over noise of a tensor, and whether the noise is only that a rewrite scaled or moved its channels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from edgecnn.runtimes.base import Array
+
+Match = Literal["same", "scaled", "reordered"]
+
+_GAIN_DB = 10.0
+"""What taking a factor of each channel out must gain: quantization noise is not of that kind, and gives nearly nothing."""
+
+_LOUD_DB = 6.0
+"""Above this a tensor is no other tensor in disguise."""
+
+_ALIKE = 0.1
+"""Difference of two sorted lists of channel powers, relative to their size, below which they are the same channels."""
+
+_LEAST_CHANNELS = 4
+
+_LEAST_SAMPLES = 8
+"""Values of a channel; a factor for each fits fewer of them by chance."""
+
+
+class ChannelPower:
+    """Powers of a reference, of what is given in its place and of both together, per channel, summed up batch by batch.
+
+    Attributes:
+        low: least value of the reference.
+        high: greatest value of the reference.
+        same_shape: False once both were of different shapes; nothing was compared then.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high = np.inf, -np.inf
+        self.same_shape = True
+        self._reference: Array = np.zeros(1)
+        self._given: Array = np.zeros(1)
+        self._both: Array = np.zeros(1)
+        self._noise = 0.0
+        self._samples = 0
+
+    def add(self, given: Array, expected: Array) -> None:
+        """Take in a batch, both [N, channels, ...]."""
+        if given.shape != expected.shape or not self.same_shape:
+            self.same_shape = False
+            return
+        self.low, self.high = min(self.low, float(expected.min())), max(self.high, float(expected.max()))
+        axes = tuple(axis for axis in range(expected.ndim) if axis != 1)
+        mine, theirs = given.astype(np.float64), expected.astype(np.float64)
+        self._reference = self._reference + (theirs**2).sum(axis=axes)
+        self._given = self._given + (mine**2).sum(axis=axes)
+        self._both = self._both + (mine * theirs).sum(axis=axes)
+        self._noise += float(((mine - theirs) ** 2).sum())
+        self._samples += expected.size // max(1, self._reference.size)
+
+    def result(self, *, rewritten: bool) -> tuple[Match, float | None]:
+        """Return how the channels match, and signal over noise in dB.
+
+        None where nothing differs, where there is no signal or something that is no number, and for channels in another
+        order.
+
+        Args:
+            rewritten: whether channels may have been scaled or moved at all; a wrong scale looks the same.
+        """
+        signal = float(self._reference.sum())
+        plain = _decibels(signal, self._noise)
+        if plain is None or not rewritten or self._samples < _LEAST_SAMPLES:
+            return "same", plain
+        scaled = _decibels(signal, self._residual())
+        if scaled is None or scaled >= plain + _GAIN_DB:
+            return "scaled", scaled
+        if plain < _LOUD_DB and self._is_reordered():
+            return "reordered", None
+        return "same", plain
+
+    def _residual(self) -> float:
+        """Return the noise that is left with the best factor for each channel (least squares)."""
+        explained = np.divide(self._both**2, self._given, out=np.zeros_like(self._both), where=self._given > 0)
+        return float(np.maximum(self._reference - explained, 0.0).sum())
+
+    def _is_reordered(self) -> bool:
+        if self._reference.size < _LEAST_CHANNELS:
+            return False
+        mine, theirs = np.sort(self._given), np.sort(self._reference)
+        return bool(np.linalg.norm(mine - theirs) < _ALIKE * np.linalg.norm(theirs))
+
+
+def _decibels(signal: float, noise: float) -> float | None:
+    if noise == 0 or signal == 0 or not np.isfinite(signal) or not np.isfinite(noise):
+        return None
+    return float(10 * np.log10(signal / noise))

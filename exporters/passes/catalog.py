@@ -1,0 +1,53 @@
+"""Every pass by its name, for switches and for the lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edgecnn.exporters.passes import DEFAULT_PASSES
+from edgecnn.exporters.passes.align_depthwise import AlignDepthwise
+from edgecnn.exporters.passes.average_to_conv import AverageToConv
+from edgecnn.exporters.passes.base import Pass
+from edgecnn.exporters.passes.bytes_between import ClipInInt8, ShiftInInt8
+from edgecnn.exporters.passes.centre_pixels import CentrePixels
+from edgecnn.exporters.passes.expand_response_norm import ExpandResponseNorm
+from edgecnn.exporters.passes.fold_hard_sigmoid import FoldHardSigmoid
+from edgecnn.exporters.passes.fold_norm_forward import FoldNormForward
+from edgecnn.exporters.passes.fold_shuffle import FoldShuffle
+from edgecnn.exporters.passes.gather_hard_swish import GatherHardSwish
+from edgecnn.exporters.passes.heads import AddArgmax, AddSoftmax, DropSoftmax
+from edgecnn.exporters.passes.norm_to_conv import NormToConv
+from edgecnn.exporters.passes.read_bytes import ReadBytes
+from edgecnn.exporters.passes.split_hard_swish import SplitHardSwish
+from edgecnn.exporters.passes.widen_groups import WidenGroups
+
+INT8_PASSES: tuple[Pass, ...] = (
+    FoldNormForward(),
+    NormToConv(),
+    AverageToConv(),
+    GatherHardSwish(),
+    FoldHardSigmoid(),
+    SplitHardSwish(),
+    FoldShuffle(),
+    WidenGroups(),
+    AlignDepthwise(),
+    ExpandResponseNorm(),
+)
+"""What prepares an fp32 graph for int8 engines, in the order in which it runs."""
+
+INT8_NAMES: tuple[str, ...] = tuple(step.name for step in INT8_PASSES)
+
+BYTE_PASSES: tuple[Pass, ...] = (ShiftInInt8(), ClipInInt8())
+"""What the quantizer runs on a graph whose quantizers stand on every edge, in that order."""
+
+PIXEL_PASSES: tuple[Pass, ...] = (CentrePixels(), ReadBytes())
+"""What lets an int8 graph start with the bytes of an image: before it is quantized, and when all else is done."""
+
+HEAD_PASSES: tuple[Pass, ...] = (DropSoftmax(), AddSoftmax(), AddArgmax())
+"""What changes the output, and runs only when asked for."""
+
+PASSES: Mapping[str, Pass] = MappingProxyType(
+    {step.name: step for step in (*DEFAULT_PASSES, *INT8_PASSES, *BYTE_PASSES, *PIXEL_PASSES, *HEAD_PASSES)}
+)
+"""Every pass by name."""
