@@ -27,6 +27,7 @@ VERBS = {
     "verify": ("edgecnn.cli.verify:verify", "Hold files against the accuracy they state, and against another form."),
     "predict": ("edgecnn.cli.predict:predict", "Labels and probabilities of images."),
     "bench": ("edgecnn.cli.bench:bench", "Latency, throughput and memory, with a verdict."),
+    "package": ("edgecnn.cli.package:package", "A Triton model repository, or a folder for an application."),
 }
 
 _ELSEWHERE = "free space or choose another place with --output"
