@@ -214,7 +214,7 @@ def test_light_models_of_the_onnx_package(tmp_path: Path, name: str) -> None:
     _export_light(name, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.zoo
 @pytest.mark.parametrize(
     "name", ["bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "vgg19", "zfnet512"]
 )

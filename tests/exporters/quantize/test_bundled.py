@@ -18,7 +18,7 @@ LEAST_INT8 = 0.9
 TEST_IMAGES = 10_000
 
 
-@pytest.mark.slow
+@pytest.mark.zoo
 @pytest.mark.parametrize("name", [network.name for network in networks() if network.bundled])
 def test_accuracy_is_kept_in_int8(tmp_path: Path, name: str) -> None:
     form = bundled_form(name)
