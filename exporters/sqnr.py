@@ -22,10 +22,10 @@ from edgecnn.data import Dataset
 from edgecnn.errors import BadInput
 from edgecnn.exporters.channelpower import ChannelPower, Match
 from edgecnn.exporters.compare import RANDOM_INPUTS, Answers, Side, answers_on_images, answers_on_random
+from edgecnn.exporters.macs import layer_macs
 from edgecnn.exporters.passes.values import dimensions, is_op, only_use, unique_name
 from edgecnn.exporters.quantize.calibration_images import spread
 from edgecnn.exporters.quantize.checks import check_graph, read_graph
-from edgecnn.exporters.quantize.macs import layer_macs
 from edgecnn.runtimes import OpenOptions, open_session
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import onnx_ir as ir
 
-from edgecnn.exporters.passes.values import constant, dimensions, is_op
+from edgecnn.exporters.macs import node_macs
+from edgecnn.exporters.passes.values import constant, is_op
 
 
 def count_params(model: ir.Model) -> int:
@@ -25,17 +24,6 @@ def count_params(model: ir.Model) -> int:
 
 def count_macs(model: ir.Model) -> int | None:
     """Return the multiply-adds of convolutions and linear layers for one image, None where shapes are not known."""
-    found = [_macs(node) for node in model.graph if is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul")]
+    found = [node_macs(node) for node in model.graph if is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul")]
     known = [macs for macs in found if macs is not None]
     return sum(known) if len(known) == len(found) else None
-
-
-def _macs(node: ir.Node) -> int | None:
-    """Return weights times the positions that they are applied at: of the output, or of the input they are spread from."""
-    weight = node.inputs[1].shape if node.inputs[1] is not None else None
-    shape = dimensions(node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0])
-    if weight is None or shape is None:
-        return None
-    positions = {"Gemm": (), "MatMul": shape[1:-1]}.get(node.op_type, shape[2:])
-    sizes = [*weight, *positions]
-    return math.prod(int(size) for size in sizes) if all(isinstance(size, int) for size in sizes) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,33 +20,23 @@ from edgecnn.exporters.halfprecision.graph import convert_nodes, raise_opset
 from edgecnn.exporters.halfprecision.kinds import Kind, find_kind, is_float
 from edgecnn.exporters.halfprecision.result import HalfResult
 from edgecnn.exporters.halfprecision.running import choose_backend, compare_with_source
+from edgecnn.exporters.macs import int8_share, layer_macs
 from edgecnn.exporters.passes import DEFAULT_PASSES, run_passes
 from edgecnn.exporters.quantize.calibrate import Calibrator
-from edgecnn.exporters.quantize.calibration_cache import RangeCache
-from edgecnn.exporters.quantize.calibration_images import Images, as_split, spread
+from edgecnn.exporters.quantize.calibration_images import Images
 from edgecnn.exporters.quantize.checks import (
     check_bound,
     check_graph,
-    check_splits,
-    check_targets,
     drop_points,
     holds_bound,
-    load_fp32,
     read_graph,
-    why_not_measured,
 )
 from edgecnn.exporters.quantize.config import QuantizeConfig
+from edgecnn.exporters.quantize.conversion import Conversion, Note, Progress, convert_file
 from edgecnn.exporters.quantize.finish import run_once, with_accuracy, write_stamped
-from edgecnn.exporters.quantize.macs import int8_share, layer_macs
 from edgecnn.exporters.quantize.workshop import check_node_names, name_nodes
 from edgecnn.exporters.targets import check_versions
-from edgecnn.files import replacing
-from edgecnn.specs import Accuracy, Artifact, Precision, Step
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage ("calibrate", "accuracy fp32", "accuracy fp16", ...), images done and images in all."""
-
-Note = Callable[[str], None]
+from edgecnn.specs import Accuracy, Precision, Step
 
 
 def convert_precision(
@@ -96,62 +85,33 @@ def convert_precision(
     kind = find_kind(precision)
     config = config or QuantizeConfig(precision=precision)
     _check_config(config, precision)
-    original = load_fp32(source)
-    if output.resolve() == source.resolve():
-        raise Contradiction(f"the {precision} file would replace its source {source}", "choose another --output")
-    check_targets(original, config.targets)
-    reason = why_not_measured(original.spec, evaluation, labels)
-    check_bound(config, reason)
-    with as_split(calibration, config.calibration_images) as given:
-        check_splits(given, evaluation)
-        job = _Job(
-            original=original,
-            kind=kind,
-            images=spread(given, config.calibration_images),
-            calibration_name=calibration_name,
-            evaluation=None if reason else evaluation,
-            reason=reason,
-            dataset=dataset,
-            config=config,
-            cache=RangeCache(cache, on_note) if cache else None,
-            on_progress=on_progress,
-            on_note=on_note,
-        )
-        with replacing(output) as temporary:
-            temporary.touch()  # a folder that cannot be written to shows before the work, not after it
-            result = job.write(temporary)
+    result = convert_file(
+        partial(_Halving, kind=kind),
+        source,
+        output,
+        precision=precision,
+        calibration=calibration,
+        calibration_name=calibration_name,
+        evaluation=evaluation,
+        dataset=dataset,
+        labels=labels,
+        config=config,
+        cache=cache,
+        on_progress=on_progress,
+        on_note=on_note,
+    )
     return replace(result, artifact=load_artifact(output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """One conversion, its input checked; the attributes are those of `convert_precision`.
+class _Halving(Conversion[HalfResult]):
+    """One conversion to 16 bits, its input checked.
 
     Attributes:
-        original: the fp32 file.
         kind: the type.
-        images: what is observed, all of them.
-        calibration_name: name of their set.
-        evaluation: None where accuracy is not measured.
-        reason: why not.
-        dataset: name of its set.
-        config: targets and bound.
-        cache: None for no cache.
-        on_progress: see `Progress`.
-        on_note: called with one line.
     """
 
-    original: Artifact
     kind: Kind
-    images: Split
-    calibration_name: str
-    evaluation: Split | None
-    reason: str
-    dataset: str
-    config: QuantizeConfig
-    cache: RangeCache | None
-    on_progress: Progress
-    on_note: Note
 
     def write(self, path: Path) -> HalfResult:
         """Write the file and return what came of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,28 +13,21 @@ import onnx_ir as ir
 import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
-from edgecnn.errors import Contradiction, EdgecnnError
+from edgecnn.errors import EdgecnnError
 from edgecnn.exporters.accuracy import measure_accuracy, require_preprocess
 from edgecnn.exporters.quantize.calibrate import Calibrator
-from edgecnn.exporters.quantize.calibration_cache import RangeCache
-from edgecnn.exporters.quantize.calibration_images import Images, as_split, spread
-from edgecnn.exporters.quantize.checks import check_bound, check_splits, check_targets, load_fp32, why_not_measured
+from edgecnn.exporters.quantize.calibration_images import Images
+from edgecnn.exporters.quantize.checks import drop_points
 from edgecnn.exporters.quantize.config import QuantizeConfig
+from edgecnn.exporters.quantize.conversion import Conversion, Note, Progress, convert_file
 from edgecnn.exporters.quantize.finish import check_finite, run_once, with_accuracy, write_stamped
 from edgecnn.exporters.quantize.judge import Judge
 from edgecnn.exporters.quantize.recipe import Recipe, SearchReport, Sensitivity
 from edgecnn.exporters.quantize.search import Search
 from edgecnn.exporters.quantize.sensitivity import rank_nodes
 from edgecnn.exporters.quantize.workshop import Built, Workshop
-from edgecnn.files import replacing
 from edgecnn.runtimes import PLUGINS, get_runtime
 from edgecnn.specs import Accuracy, Artifact, Step
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage ("calibrate", "accuracy fp32", "accuracy int8", "sensitivity"), and what is done and in all: images, or
-nodes for the last."""
-
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +65,7 @@ class QuantizeResult:
     @property
     def drop(self) -> float | None:
         """Top-1 accuracy that was lost, percentage points; negative for a gain; None where it was not measured."""
-        if self.fp32 is None or self.int8 is None:
-            return None
-        return round(100 * (self.fp32.value - self.int8.value), 6)
+        return None if self.fp32 is None or self.int8 is None else round(drop_points(self.fp32, self.int8), 6)
 
 
 def quantize(
@@ -121,56 +112,27 @@ def quantize(
         AccuracyError: nothing that was tried holds the bound.
     """
     config = config or QuantizeConfig()
-    original = load_fp32(source)
-    if output.resolve() == source.resolve():
-        raise Contradiction(f"the int8 file would replace its source {source}", "choose another --output")
-    check_targets(original, config.targets)
-    reason = why_not_measured(original.spec, evaluation, labels)
-    check_bound(config, reason)
-    with as_split(calibration, config.calibration_images) as given:
-        check_splits(given, evaluation)
-        job = _Job(
-            original=original,
-            images=spread(given, config.calibration_images),
-            calibration_name=calibration_name,
-            evaluation=None if reason else evaluation,
-            dataset=dataset,
-            config=config,
-            cache=RangeCache(cache, on_note) if cache else None,
-            on_progress=on_progress,
-            on_note=on_note,
-        )
-        with replacing(output) as temporary:
-            temporary.touch()  # a folder that cannot be written to shows before the work, not after it
-            result = job.write(temporary)
-    return replace(result, artifact=load_artifact(output), not_measured=reason)
+    result = convert_file(
+        _Quantization,
+        source,
+        output,
+        precision="int8",
+        calibration=calibration,
+        calibration_name=calibration_name,
+        evaluation=evaluation,
+        dataset=dataset,
+        labels=labels,
+        config=config,
+        cache=cache,
+        on_progress=on_progress,
+        on_note=on_note,
+    )
+    return replace(result, artifact=load_artifact(output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """One quantization, its input checked; the attributes are those of `quantize`.
-
-    Attributes:
-        original: the fp32 file.
-        images: what is calibrated on, all of them.
-        calibration_name: name of their set.
-        evaluation: None where accuracy is not measured.
-        dataset: name of its set.
-        config: how to quantize.
-        cache: None for no cache.
-        on_progress: see `Progress`.
-        on_note: called with one line.
-    """
-
-    original: Artifact
-    images: Split
-    calibration_name: str
-    evaluation: Split | None
-    dataset: str
-    config: QuantizeConfig
-    cache: RangeCache | None
-    on_progress: Progress
-    on_note: Note
+class _Quantization(Conversion[QuantizeResult]):
+    """One quantization, its input checked."""
 
     def write(self, path: Path) -> QuantizeResult:
         """Write the int8 file and return what came of it."""
@@ -247,6 +209,7 @@ class _Job:
             artifact=self.original,
             fp32=fp32,
             int8=int8,
+            not_measured=self.reason,
             quantized=built.quantized,
             left_float=built.left_float,
             int8_share=built.int8_share,

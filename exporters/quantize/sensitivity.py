@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgecnn.exporters.macs import layer_macs
 from edgecnn.exporters.passes.values import add_constant, is_op, unique_name
 from edgecnn.exporters.quantize.bias_correction import weight_error
 from edgecnn.exporters.quantize.calibrate import Calibrator
 from edgecnn.exporters.quantize.calibration_cache import RangeTable
 from edgecnn.exporters.quantize.concat_scales import settle_scales
 from edgecnn.exporters.quantize.config import QuantizeConfig
-from edgecnn.exporters.quantize.macs import layer_macs
 from edgecnn.exporters.quantize.operators import CARRYING, WEIGHTED, clip_range, data_inputs
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.quantize.recipe import Sensitivity

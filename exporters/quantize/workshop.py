@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from edgecnn.errors import QuantizeError, UnknownName
+from edgecnn.exporters.macs import int8_share, layer_macs
 from edgecnn.exporters.passes import DEFAULT_PASSES, DropUnused, run_passes
 from edgecnn.exporters.passes.base import label
 from edgecnn.exporters.passes.centre_pixels import CentrePixels
@@ -25,7 +26,6 @@ from edgecnn.exporters.quantize.checks import check_graph, read_graph
 from edgecnn.exporters.quantize.config import Method, QuantizeConfig
 from edgecnn.exporters.quantize.emit import emit
 from edgecnn.exporters.quantize.equalize import EqualizeWeights
-from edgecnn.exporters.quantize.macs import int8_share, layer_macs
 from edgecnn.exporters.quantize.operators import data_inputs
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.quantize.placement import place

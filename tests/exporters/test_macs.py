@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.exporters.quantize.macs import int8_share, layer_macs
+from edgecnn.exporters.macs import int8_share, layer_macs
 
 
 def test_layers_are_counted_for_one_image(parse: Callable[..., Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import onnx_ir as ir
 
 from edgecnn.exporters.passes.values import constant, dimensions, is_op
@@ -15,7 +15,10 @@ def layer_macs(model: ir.Model) -> dict[ir.Node, int]:
 
     Layers of unknown output size are left out: the shape of their input is not fixed.
     """
-    found = {node: _macs(node) for node in model.graph if is_op(node, "Conv", "Gemm", "MatMul")}
+    layers = [
+        node for node in model.graph if is_op(node, "Conv", "Gemm", "MatMul") and constant(node.inputs[1]) is not None
+    ]
+    found = {node: node_macs(node) for node in layers}
     return {node: macs for node, macs in found.items() if macs is not None}
 
 
@@ -25,14 +28,15 @@ def int8_share(macs: Mapping[ir.Node, int], quantized: Collection[ir.Node]) -> f
     return sum(count for node, count in macs.items() if node in quantized) / total if total else None
 
 
-def _macs(node: ir.Node) -> int | None:
-    weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    shape = dimensions(node.outputs[0])
+def node_macs(node: ir.Node) -> int | None:
+    """Return the multiply-adds of a Conv, ConvTranspose, Gemm or MatMul for one image; None where shapes are not known.
+
+    That is its weights times the positions that they are applied at: of the output, or of the input they are spread from.
+    """
+    weight = dimensions(node.inputs[1]) if len(node.inputs) > 1 else None
+    shape = dimensions(node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0])
     if weight is None or shape is None:
         return None
-    if node.op_type != "Conv":
-        rows = shape[1:-1] if node.op_type == "MatMul" else ()
-        return None if None in rows else weight.size * int(np.prod([d for d in rows if d], initial=1))
-    if None in shape[2:]:
-        return None
-    return int(weight.size * np.prod([d for d in shape[2:] if d is not None]))
+    positions = {"Gemm": (), "MatMul": shape[1:-1]}.get(node.op_type, shape[2:])
+    sizes = [size for size in (*weight, *positions) if size is not None]
+    return math.prod(sizes) if len(sizes) == len(weight) + len(positions) else None
