@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.passes import DropUnused
 from edgecnn.exporters.passes.base import check_well_formed
 from edgecnn.exporters.passes.values import (
+    TO_CHANNELS_FIRST,
     Array,
     add_constant,
     attribute,
@@ -33,8 +35,6 @@ from edgecnn.specs import Artifact, ModelSpec, Preprocess, TensorSpec
 Placing = Literal["outside", "in-graph"]
 PLACINGS: tuple[str, ...] = get_args(Placing)
 """Where normalisation is done: by the caller (`edgecnn.preprocess`), or by the file."""
-
-TO_CHANNELS_FIRST = (0, 3, 1, 2)
 
 _FLOAT_FIRST = ("trt",)
 """Targets that take bytes into nothing but a Cast: TensorRT ("kUINT8" in its API reference, DataType)."""
@@ -56,12 +56,26 @@ def put_pixels_in(model: ir.Model, spec: ModelSpec, *, targets: Sequence[Target]
             "--preprocess in-graph for a network without normalisation",
             "give --mean and --std, of pixels on the 0..1 scale",
         )
-    float_first = any(target.name in _FLOAT_FIRST for target in targets)
+    float_first = bool(_float_first(targets))
     preprocess = take_pixels(model, spec.preprocess, float_first=float_first)
     source = model.graph.inputs[0]
     batch = spec.inputs[0].shape[0]
     pixels = TensorSpec(name=str(source.name), dtype="uint8", shape=(batch, *preprocess.size, preprocess.channels))
     return replace(spec, inputs=(pixels,), preprocess=preprocess)
+
+
+def check_pixels(model: ir.Model, path: Path, *, targets: Sequence[Target]) -> None:
+    """Raise Contradiction if a graph moves the bytes that it takes, and a target wants them turned into floats first."""
+    image, names = model.graph.inputs[0], _float_first(targets)
+    if names and image.dtype == ir.DataType.UINT8 and not all(is_op(use.node, "Cast") for use in image.uses()):
+        raise Contradiction(
+            f"{path} moves its pixels as bytes, and target {names[0]} takes bytes into nothing but a Cast",
+            f"export it for that target: edgecnn export NETWORK --preprocess in-graph --target {','.join(names)}",
+        )
+
+
+def _float_first(targets: Sequence[Target]) -> tuple[str, ...]:
+    return tuple(target.name for target in targets if target.name in _FLOAT_FIRST)
 
 
 def take_pixels(model: ir.Model, preprocess: Preprocess, *, float_first: bool = False) -> Preprocess:

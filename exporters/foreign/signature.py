@@ -8,8 +8,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgecnn.errors import BadInput, UnsupportedOp
+from edgecnn.exporters.passes.values import TO_CHANNELS_FIRST
 
-_TO_CHANNELS_FIRST = (0, 3, 1, 2)
 _COLOURS = (1, 3)
 
 SOFTMAX, ARGMAX = "Softmax", "ArgMax"
@@ -184,7 +184,7 @@ def _drop_transposes(graph: onnx.GraphProto, name: str, where: str) -> None:
     readers = [node for node in graph.node if name in node.input]
     for node in readers:
         perm = next((tuple(one.ints) for one in node.attribute if one.name == "perm"), ())
-        if node.op_type != "Transpose" or perm != _TO_CHANNELS_FIRST:
+        if node.op_type != "Transpose" or perm != TO_CHANNELS_FIRST:
             raise BadInput(
                 f"input {name} of {where}",
                 "export it with channels first (tf2onnx: --inputs-as-nchw)",

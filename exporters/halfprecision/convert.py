@@ -22,6 +22,8 @@ from edgecnn.exporters.halfprecision.result import HalfResult
 from edgecnn.exporters.halfprecision.running import choose_backend, compare_with_source
 from edgecnn.exporters.macs import int8_share, layer_macs
 from edgecnn.exporters.passes import DEFAULT_PASSES, run_passes
+from edgecnn.exporters.passes.catalog import check_pass_names
+from edgecnn.exporters.pixels import check_pixels
 from edgecnn.exporters.quantize.calibrate import Calibrator
 from edgecnn.exporters.quantize.calibration_images import Images
 from edgecnn.exporters.quantize.checks import (
@@ -172,8 +174,10 @@ class _Halving(Conversion[HalfResult]):
 
     def _prepare(self) -> tuple[ir.Model, tuple[str, ...]]:
         """Return the fp32 graph in an operator set that has the type, and the rewrites that changed it."""
+        check_pass_names(self.config.without_passes)
         model = read_graph(self.original.path)
         check_graph(model, self.original.path)
+        check_pixels(model, self.original.path, targets=self.config.targets)
         passes = run_passes(model, [step for step in DEFAULT_PASSES if step.name not in self.config.without_passes])
         if (model.opset_imports.get("") or 0) < self.kind.least_opset:
             model = raise_opset(model, self.kind.least_opset)

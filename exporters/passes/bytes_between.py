@@ -32,7 +32,8 @@ class ShiftInInt8(Pass):
 
     x + c is x with the zero point moved by c / scale. Where that is not a whole number, the scale of x grows until it is, so
     that its range still covers what was seen; more exact than before, for x + c is not rounded again.
-    Requires: x is read by sums, products and clips only.
+    Requires: x is read by sums, products and clips only, and the quantizer of x + c clips nothing that was meant to be clipped:
+    an activation that is to vanish into it stands before it still.
     """
 
     name = "shift-in-int8"
@@ -48,8 +49,12 @@ def _clip_bytes(clip: ir.Node) -> bool:
         return False
     assert before is not None and after is not None and isinstance(clip.graph, ir.Graph)
     limits = [constant(value) for value in clip.inputs[1:]]
-    parameters = _parameters(before)
-    if parameters is None or any(limit is None for limit in limits) or not _same(parameters, _parameters(after)):
+    parameters = parameters_of(before)
+    if (
+        parameters is None
+        or any(limit is None for limit in limits)
+        or not same_parameters(parameters, parameters_of(after))
+    ):
         return False
     scale, zero = parameters
     clip.replace_input_with(0, before.inputs[0])
@@ -77,7 +82,7 @@ def _shift(add: ir.Node) -> bool:
     assert after is not None
     before, amount = pair
     again = [use.node for use in after.outputs[0].uses()]
-    parameters = _parameters(before)
+    parameters = parameters_of(before)
     if parameters is None or not all(is_op(node, "DequantizeLinear") for node in again) or amount == 0.0:
         return False
     scale, zero = parameters
@@ -115,7 +120,7 @@ def _number(value: ir.Value | None) -> float | None:
     found = constant(value)
     maker = _maker(value)
     if found is None and maker is not None and is_op(maker, "DequantizeLinear"):
-        integers, parameters = constant(maker.inputs[0]), _parameters(maker)
+        integers, parameters = constant(maker.inputs[0]), parameters_of(maker)
         if integers is None or parameters is None:
             return None
         found = (integers.astype(np.float64) - parameters[1]) * parameters[0]
@@ -144,7 +149,7 @@ def _rescale(dequantize: ir.Node, scale: Array) -> None:
     old.replace_all_uses_with(add_constant(dequantize.graph, f"{old.name}_whole", scale))
 
 
-def _parameters(node: ir.Node | None) -> tuple[Array, Array] | None:
+def parameters_of(node: ir.Node | None) -> tuple[Array, Array] | None:
     """Return constant scale and zero point of a quantizer for a whole tensor, neither left to its default."""
     if node is None or len(node.inputs) != 3:
         return None
@@ -152,7 +157,8 @@ def _parameters(node: ir.Node | None) -> tuple[Array, Array] | None:
     return None if scale is None or zero is None or scale.size != 1 else (scale, zero)
 
 
-def _same(first: tuple[Array, Array], second: tuple[Array, Array] | None) -> bool:
+def same_parameters(first: tuple[Array, Array], second: tuple[Array, Array] | None) -> bool:
+    """Tell whether two quantizers have equal scales and zero points."""
     return second is not None and first[0] == second[0] and first[1] == second[1]
 
 

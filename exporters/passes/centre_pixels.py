@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgecnn.exporters.passes.base import Pass
 from edgecnn.exporters.passes.costs import INT8_COSTS
 from edgecnn.exporters.passes.values import (
+    TO_CHANNELS_FIRST,
     Array,
     add_constant,
     attribute,
@@ -53,7 +54,7 @@ class CentrePixels(Pass):
         return sum(self._rewrite(node) for node in tuple(model.graph) if is_op(node, "Sub")) > 0
 
     def _rewrite(self, node: ir.Node) -> bool:
-        pixels, means = _pixels(node.inputs[0]), _means(node)
+        pixels, means = _channels_first(node.inputs[0]), _means(node)
         readers = [use.node for use in node.outputs[0].uses() if use.idx == 0]
         good = len(readers) == len(tuple(node.outputs[0].uses())) > 0 and not node.outputs[0].is_graph_output()
         if pixels is None or means is None or not good or not all(map(self._gains, readers)):
@@ -105,6 +106,17 @@ def _pixels(value: ir.Value | None) -> ir.Value | None:
         value = node.inputs[0]
     good = cast and value is not None and value.is_graph_input() and value.dtype == ir.DataType.UINT8
     return value if good else None
+
+
+def _channels_first(value: ir.Value | None) -> ir.Value | None:
+    """Return the bytes [N, height, width, channels] behind a tensor that is nothing but these as floats, channels first."""
+    pixels = _pixels(value)
+    steps = []
+    while value is not None and value is not pixels and (node := value.producer()) is not None:
+        steps.append(node)
+        value = node.inputs[0]
+    order = [attribute(node, "perm", ()) for node in steps if is_op(node, "Transpose")]
+    return pixels if len(steps) == 2 and order == [TO_CHANNELS_FIRST] else None
 
 
 def _means(node: ir.Node) -> Array | None:
@@ -169,7 +181,7 @@ def _floats(node: ir.Node, pixels: ir.Value, further: int, value: int) -> ir.Val
     if further:
         result = _widened(node, pixels, old.shape, further, value)
     else:
-        result = _step(node, "Transpose", pixels, list(old.shape), perm=(0, 3, 1, 2))
+        result = _step(node, "Transpose", pixels, list(old.shape), perm=TO_CHANNELS_FIRST)
     cast = _step(node, "Cast", result, list(result.shape or ()), to=ir.DataType.FLOAT.value)
     cast.type = ir.TensorType(ir.DataType.FLOAT)
     return cast

@@ -6,9 +6,8 @@ from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
-from edgecnn.errors import UnknownName
 from edgecnn.exporters.passes import DropUnused, run_passes
-from edgecnn.exporters.passes.catalog import INT8_PASSES, PASSES
+from edgecnn.exporters.passes.catalog import INT8_PASSES, check_pass_names
 
 
 def prepare_for_int8(model: ir.Model, *, wanted: Sequence[str], off: Collection[str] = ()) -> tuple[str, ...]:
@@ -23,9 +22,7 @@ def prepare_for_int8(model: ir.Model, *, wanted: Sequence[str], off: Collection[
         UnknownName: no pass has one of these names.
         ExportError: the model is not well formed, or a pass broke it.
     """
-    for name in (*wanted, *off):
-        if name not in PASSES:
-            raise UnknownName("pass", name, PASSES)
+    check_pass_names((*wanted, *off))
     changed = run_passes(model, [step for step in INT8_PASSES if step.name in wanted and step.name not in off])
     DropUnused()(model)
     return changed

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 T = TypeVar("T", int, float, str, tuple[int, ...])
 
+TO_CHANNELS_FIRST = (0, 3, 1, 2)
+"""Of a Transpose: [N, height, width, channels] becomes [N, channels, height, width]."""
+
 
 def constant(value: ir.Value | None) -> Array | None:
     """Return the array of a value that no input can change, else None."""

@@ -9,8 +9,10 @@ import onnx_ir as ir
 
 from edgecnn.errors import QuantizeError
 from edgecnn.exporters.passes import DropUnused, run_passes
+from edgecnn.exporters.passes.align_channels import AlignChannels
 from edgecnn.exporters.passes.base import Pass, label
-from edgecnn.exporters.passes.catalog import BYTE_PASSES
+from edgecnn.exporters.passes.bytes_between import ClipInInt8, ShiftInInt8
+from edgecnn.exporters.passes.pad_in_int8 import PadInInt8
 from edgecnn.exporters.passes.read_bytes import ReadBytes
 from edgecnn.exporters.passes.values import (
     Array,
@@ -24,11 +26,9 @@ from edgecnn.exporters.passes.values import (
     output_axis,
     unique_name,
 )
-from edgecnn.exporters.quantize.align_channels import AlignChannels
 from edgecnn.exporters.quantize.concat_scales import settle_scales
 from edgecnn.exporters.quantize.config import INT8_MAX, QuantizeConfig
 from edgecnn.exporters.quantize.operators import WEIGHTED, data_inputs
-from edgecnn.exporters.quantize.pad_in_int8 import PadInInt8
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.quantize.ranges import Range
 from edgecnn.exporters.quantize.scales import Quantizer, choose_quantizer, quantize_constant
@@ -60,14 +60,20 @@ def emit(model: ir.Model, placement: Placement, ranges: Mapping[str, Range], con
         quantizers.add(value, chosen[value])
     for value in placement.constants:
         quantizers.add_constant(value)
+    # A quantizer that clips for an activation must not be merged with another: these still stand and show which it is.
+    _run(model, (ShiftInInt8(),) if form.edges == "all" else (), config)
     for node in placement.absorbed:
         bypass(node)
-    run_passes(model, [step for step in _passes(form) if step.name not in config.without_passes])
+    _run(model, _last_passes(form), config)
 
 
-def _passes(form: Form) -> tuple[Pass, ...]:
+def _run(model: ir.Model, passes: tuple[Pass, ...], config: QuantizeConfig) -> None:
+    run_passes(model, [step for step in passes if step.name not in config.without_passes])
+
+
+def _last_passes(form: Form) -> tuple[Pass, ...]:
     """Return what follows: work on the bytes themselves is for engines that fuse on edges."""
-    on_bytes = (PadInInt8(), *BYTE_PASSES) if form.edges == "all" else ()
+    on_bytes = (PadInInt8(), ClipInInt8()) if form.edges == "all" else ()
     aligned = (AlignChannels(),) if form.align_channels else ()
     return (*on_bytes, *aligned, ReadBytes(), DropUnused())
 

@@ -16,10 +16,7 @@ from edgecnn.exporters.quantize.operators import WEIGHTED, data_inputs
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.targets import DEFAULT_TARGET, Form, find_target
 
-__all__ = ["FAST_CHANNELS", "WEIGHTED", "Placement", "data_inputs", "place"]
-
-FAST_CHANNELS = 16
-"""Output channels that the int8 kernels of ONNX Runtime (MlasConvSym) work on at a time; with fewer, fp32 is faster."""
+__all__ = ["WEIGHTED", "Placement", "data_inputs", "place"]
 
 
 def place(

@@ -19,6 +19,7 @@ from edgecnn.exporters.passes.base import label
 from edgecnn.exporters.passes.centre_pixels import CentrePixels
 from edgecnn.exporters.passes.int8 import prepare_for_int8
 from edgecnn.exporters.passes.values import constant, is_op, unique_name
+from edgecnn.exporters.pixels import check_pixels
 from edgecnn.exporters.quantize.bias_correction import correct_biases, weight_errors
 from edgecnn.exporters.quantize.calibrate import Calibrator
 from edgecnn.exporters.quantize.calibration_cache import RangeTable
@@ -185,6 +186,7 @@ def _prepare(path: Path, config: QuantizeConfig) -> tuple[ir.Model, tuple[str, .
     """Return the fp32 graph as it is quantized, and the rewrites that changed it."""
     model = read_graph(path)
     check_graph(model, path)
+    check_pixels(model, path, targets=config.targets)
     if any(value.shape is None for node in model.graph for value in node.outputs):
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     applied = run_passes(model, [step for step in DEFAULT_PASSES if step.name not in config.without_passes])

@@ -316,6 +316,9 @@ def test_a_bf16_file_is_in_the_operator_set_that_has_it(
     result = convert(tiny, precision="bf16", target="openvino", evaluation=answered(tiny))
     assert (result.artifact.precision, result.artifact.opset, result.artifact.ir_version) == ("bf16", 22, 10)
     assert {types(result.artifact.path)[name] for name in "crdespf"} == {"BFLOAT16"}
+    with pytest.raises(BadInput, match="cannot load") as caught:
+        open_session(result.artifact, backend="cpu")
+    assert caught.value.hint == "--backend openvino runs bf16 files"
     if result.backend is None:
         assert "nothing here runs bf16 for target openvino" in result.not_measured
         return
@@ -340,6 +343,7 @@ def test_an_operator_set_that_cannot_be_raised_is_said(parse: Parse) -> None:
         ({"method": "mse"}, Contradiction, "method=mse is for int8"),
         ({"reduce_range": True}, Contradiction, "reduce_range=True is for int8"),
         ({"keep_float": ("conv_9",)}, UnknownName, "conv_9"),
+        ({"without_passes": ("fold-batchnorm",)}, UnknownName, "fold-batchnorm"),
         ({"max_drop": 1.0}, Contradiction, "accuracy cannot be held"),
     ],
 )

@@ -19,11 +19,12 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.foreign.file import export_file
 from edgecnn.exporters.foreign.options import ForeignOptions
+from edgecnn.exporters.halfprecision import convert_precision
 from edgecnn.exporters.pixels import put_pixels_in, take_pixels
 from edgecnn.exporters.quantize import QuantizeConfig, quantize
-from edgecnn.exporters.targets import find_target
+from edgecnn.exporters.targets import find_target, parse_targets
 from edgecnn.preprocess import normalise
-from edgecnn.specs import ModelSpec, Preprocess
+from edgecnn.specs import ModelSpec, Precision, Preprocess
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -128,6 +129,24 @@ def test_for_tensorrt_bytes_go_into_a_cast(tiny: Path, tmp_path: Path) -> None:
     options = ForeignOptions(preprocess="in-graph", targets=(find_target("trt"),))
     path = export_file(tiny, tmp_path / "trt.onnx", options).path
     assert [node.op_type for node in ir.load(path).graph][:3] == ["Cast", "Transpose", "Sub"]
+    result = quantize(path, tmp_path / "int8.onnx", calibration=pictures(), config=QuantizeConfig(target="trt"))
+    assert [node.op_type for node in ir.load(result.artifact.path).graph][:2] == ["Cast", "Transpose"]
+
+
+@pytest.mark.parametrize(("convert", "precision"), [(quantize, "int8"), (convert_precision, "fp16")])
+def test_a_file_that_moves_bytes_is_not_for_tensorrt(
+    pixel_file: Path, tmp_path: Path, convert: Callable[..., Any], precision: Precision
+) -> None:
+    config = QuantizeConfig(target="trt", precision=precision)
+    given = {} if precision == "int8" else {"precision": precision}
+    with pytest.raises(Contradiction, match="moves its pixels as bytes") as caught:
+        convert(pixel_file, tmp_path / "new.onnx", calibration=pictures(), config=config, **given)
+    assert "--preprocess in-graph --target trt" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def pictures() -> list[Any]:
+    return list(np.random.default_rng(2).integers(0, 256, (8, 8, 8, 1), np.uint8))
 
 
 def test_an_image_file_gives_the_same_answer(tiny: Path, pixel_file: Path, tmp_path: Path, run_edgecnn: Run) -> None:
@@ -177,8 +196,10 @@ def test_int8_is_as_close_as_from_floats(tiny: Path, int8_files: dict[str, Path]
 
 
 @pytest.mark.parametrize("target", ["cpu-arm", "cpu-x86,cpu-arm", "trt", "openvino"])
-def test_int8_for_any_target(tiny: Path, pixel_file: Path, images: Any, tmp_path: Path, target: str) -> None:
-    result = quantize(pixel_file, tmp_path / "int8.onnx", calibration=images, config=QuantizeConfig(target=target))
+def test_int8_for_any_target(tiny: Path, images: Any, tmp_path: Path, target: str) -> None:
+    options = ForeignOptions(preprocess="in-graph", targets=parse_targets(target))
+    path = export_file(tiny, tmp_path / "pixels.onnx", options).path
+    result = quantize(path, tmp_path / "int8.onnx", calibration=images, config=QuantizeConfig(target=target))
     assert result.artifact.spec.inputs[0].dtype == "uint8"
     assert ("centre-pixels" in result.passes) == (target == "cpu-x86,cpu-arm")
     wanted = edgecnn.load(tiny).scores(list(images))

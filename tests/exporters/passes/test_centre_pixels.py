@@ -129,3 +129,21 @@ def test_a_quantizer_that_gives_the_bytes_back_goes(
     )
     assert exact(model, ReadBytes(), pixels(2, 9, 7, 3)) == goes
     assert ("QuantizeLinear" in ops(model)) != goes
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "f = Cast<to=1>(x) s = Sub(f, m)",
+        "t = Transpose<perm=[0,3,2,1]>(x) f = Cast<to=1>(t) s = Sub(f, m)",
+        "t = Transpose<perm=[0,3,1,2]>(x) p = Pad(t, around) f = Cast<to=1>(p) s = Sub(f, m)",
+    ],
+    ids=["channels first already", "turned", "padded"],
+)
+def test_pixels_in_another_place_stay(parse: Any, ops: Any, random: Any, start: str) -> None:
+    around = np.asarray([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    text = f"g (uint8[N,3,3,3] x) => (float[N,16,h,w] y) {{ {start} y = Conv<pads=[1,1,1,1]>(s, w) }}"
+    model = parse(text, m=means(*IMAGENET), w=random(16, 3, 3, 3), around=around)
+    before = ops(model)
+    assert not CentrePixels()(model)
+    assert ops(model) == before

@@ -218,3 +218,27 @@ def test_weights_that_are_not_finite_name_their_node(parse: Any, quantize_graph:
     )
     with pytest.raises(QuantizeError, match=r"conv_2 \(Conv\)"):
         quantize_graph(model, np.zeros((2, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "between",
+    ["s = Add(r, less) t = Relu(s)", "s = Add(r, less) t = Clip(s, zero, half)", "t = Pad(r, around, less)"],
+    ids=["a shift before a Relu", "a shift before a Clip", "a Pad with a number"],
+)
+@pytest.mark.parametrize("target", ["cpu-x86", "cpu-arm", "openvino", "trt"])
+def test_work_on_bytes_loses_no_clip_and_no_filling(
+    parse: Any, run: Any, quantize_graph: Any, pictures: NDArray[np.uint8], between: str, target: str
+) -> None:
+    constants = {"less": np.float32(-0.4), "zero": np.float32(0), "half": np.float32(0.5)}
+    if "Pad" in between:
+        constants["less"] = np.float32(0.7)
+    model = parse(
+        "g (float[N,3,8,8] x) => (float[N,16,h,w] y) "
+        f"{{ a = Conv<pads=[1,1,1,1]>(x, w1) r = Relu(a) {between} y = Conv<pads=[0,0,0,0]>(t, w1b) }}",
+        w1=CONSTANTS["w1"],
+        w1b=weight(16, 16, 3, 3),
+        around=np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+        **constants,
+    )
+    int8, _ = quantize_graph(model, pictures, target=target)
+    assert decibels(run(model, x=floats(pictures))[0], run(int8, x=floats(pictures))[0]) > 25

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgecnn.exporters.quantize.align_channels import AlignChannels
-from edgecnn.exporters.quantize.pad_in_int8 import PadInInt8
+from edgecnn.exporters.passes.align_channels import AlignChannels
+from edgecnn.exporters.passes.pad_in_int8 import PadInInt8
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(0)
@@ -44,6 +44,30 @@ def test_a_pad_between_quantizers_moves_bytes(parse: Any, run: Any, ops: Any) ->
     after = run(model, x=X)[0]
     assert np.array_equal(before, after)
     assert not after[:, [0, 4]].any()
+    assert not PadInInt8()(model)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_a_pad_of_bytes_fills_in_what_it_did(parse: Any, run: Any, mode: str) -> None:
+    model = parse(
+        f'g (float[N,3,6,6] x) => (float[N,3,8,8] y) {{ {IMAGE} p = Pad<mode="{mode}">(d, pads, f) '
+        "r = QuantizeLinear(p, s, z) y = DequantizeLinear(r, s, z) }",
+        pads=np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+        f=np.float32(0.33),
+        **SCALES,
+    )
+    before = run(model, x=X)[0]
+    assert PadInInt8()(model)
+    assert np.array_equal(before, run(model, x=X)[0])
+
+
+def test_a_pad_with_a_number_that_is_computed_stays(parse: Any) -> None:
+    model = parse(
+        f"g (float[N,3,6,6] x, float f) => (float[N,5,6,6] y) {{ {IMAGE} p = Pad(d, pads, f) "
+        "r = QuantizeLinear(p, s, z) y = DequantizeLinear(r, s, z) }",
+        pads=np.array([0, 1, 0, 0, 0, 1, 0, 0], np.int64),
+        **SCALES,
+    )
     assert not PadInInt8()(model)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecnn.exporters.passes.base import Pass
+from edgecnn.exporters.passes.costs import INT8_COSTS
 from edgecnn.exporters.passes.values import add_constant, attribute, constant, dimensions, is_op, only_use, unique_name
-from edgecnn.exporters.quantize.placement import FAST_CHANNELS
 
 _ALIGNMENT = 4
 """Bytes that one lane of a dot-product instruction takes: the direct kernels of ONNX Runtime (MlasConvSym) refuse other
@@ -48,7 +48,7 @@ def _gains(node: ir.Node) -> bool:
     if shape is None or shape[1] is None:
         return False
     outputs, inputs, *kernel = integers.shape
-    return inputs % _ALIGNMENT != 0 and outputs >= FAST_CHANNELS and int(np.prod(kernel)) > 1
+    return inputs % _ALIGNMENT != 0 and outputs >= INT8_COSTS.least_channels and int(np.prod(kernel)) > 1
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:
