@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgecnn.exporters.decibels import decibels
 from edgecnn.runtimes.base import Array
 
 Match = Literal["same", "scaled", "reordered"]
@@ -67,10 +68,10 @@ class ChannelPower:
             rewritten: whether channels may have been scaled or moved at all; a wrong scale looks the same.
         """
         signal = float(self._reference.sum())
-        plain = _decibels(signal, self._noise)
+        plain = decibels(signal, self._noise)
         if plain is None or not rewritten or self._samples < _LEAST_SAMPLES:
             return "same", plain
-        scaled = _decibels(signal, self._residual())
+        scaled = decibels(signal, self._residual())
         if scaled is None or scaled >= plain + _GAIN_DB:
             return "scaled", scaled
         if plain < _LOUD_DB and self._is_reordered():
@@ -87,9 +88,3 @@ class ChannelPower:
             return False
         mine, theirs = np.sort(self._given), np.sort(self._reference)
         return bool(np.linalg.norm(mine - theirs) < _ALIKE * np.linalg.norm(theirs))
-
-
-def _decibels(signal: float, noise: float) -> float | None:
-    if noise == 0 or signal == 0 or not np.isfinite(signal) or not np.isfinite(noise):
-        return None
-    return float(10 * np.log10(signal / noise))

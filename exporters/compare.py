@@ -10,6 +10,7 @@ import numpy as np
 from edgecnn.data.dataset import Split
 from edgecnn.errors import BadInput
 from edgecnn.exporters.accuracy import DEFAULT_BATCH, images_within, input_batches
+from edgecnn.exporters.decibels import decibels
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Preprocess, TensorSpec
 
@@ -115,7 +116,7 @@ def answers_on_random(
         pictures = _random_pictures(generator, count, model.preprocess)
         yield from answers_on_images(model, reference, pictures, most=most)
         return
-    size = min(count, _batch_size(model, reference, most))
+    size = _batch_size(model, reference, most)
     kinds = [(side.source.shape[1:], side.source.dtype) for side in (model, reference)]
     if kinds[0] != kinds[1]:
         raise BadInput(
@@ -124,9 +125,9 @@ def answers_on_random(
             expected=f"{_shape_text(reference.source)}, as {reference.name}",
             got=_shape_text(model.source),
         )
-    for _ in range(-(-count // size)):
-        feed = _random(generator, size, model.source)
-        yield model.run(feed), reference.run(feed)
+    for start in range(0, count, size):
+        feed, kept = _random(generator, size, model.source), min(size, count - start)
+        yield _first(model.run(feed), kept), _first(reference.run(feed), kept)
 
 
 def measure_difference(answers: Iterable[tuple[Answers, Answers]]) -> Difference:
@@ -172,7 +173,8 @@ class _Output:
     def add(self, given: Array, expected: Array) -> None:
         """Take in a batch of answers, both [N, ...]."""
         reference = expected.astype(np.float64)
-        error = np.abs(given.astype(np.float64) - reference)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, which `is_finite` tells
+            error = np.abs(given.astype(np.float64) - reference)
         self._inputs, self._values = self._inputs + len(given), self._values + error.size
         # numpy's maximum, unlike Python's, keeps a value that is not a number.
         self._total, self._worst = self._total + float(error.sum()), float(np.maximum(self._worst, error.max()))
@@ -201,9 +203,7 @@ class _Output:
         common = float((np.asarray(self._sum) ** 2).sum()) / self._inputs
         signal = self._power - common
         # What is left of the power by rounding alone is no signal.
-        if self._noise == 0 or signal <= 1e-12 * self._power:
-            return None
-        return float(10 * np.log10(signal / self._noise))
+        return decibels(signal, self._noise) if signal > 1e-12 * self._power else None
 
     @property
     def _scale(self) -> float:

@@ -12,6 +12,7 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.data import Dataset
 from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
 from edgecnn.exporters.compare import Difference, Side, compare_on_images, compare_on_random
+from edgecnn.exporters.decibels import amplitude_ratio
 from edgecnn.exporters.sqnr import LayerReport, compare_layers
 from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, Verdict, check_accuracy, not_applicable
 from edgecnn.runtimes import OpenOptions, open_session
@@ -200,8 +201,8 @@ def _parity_error(path: Path, parity: ParityCheck) -> ParityError:
     if parity.least_sqnr_db is not None and found.sqnr_db is not None:
         return ParityError(
             what,
-            max_abs=10 ** (-found.sqnr_db / 20),
-            tolerance=10 ** (-parity.least_sqnr_db / 20),
+            max_abs=amplitude_ratio(-found.sqnr_db),
+            tolerance=amplitude_ratio(-parity.least_sqnr_db),
             worst=f"{found.inputs:,} images, noise over signal",
         )
     return ParityError(

@@ -217,7 +217,12 @@ def _create(engine: Any, artifact: Artifact, chosen: Any) -> Any:
                 f"more than onnxruntime {engine.__version__} reads",
                 "export it again with --opset 18, or install a newer onnxruntime",
             ) from error
-        raise BadInput(f"onnxruntime cannot load {artifact.path}: {first_line(error)}", "export it again") from error
+        raise BadInput(f"onnxruntime cannot load {artifact.path}: {first_line(error)}", _fix(artifact)) from error
+
+
+def _fix(artifact: Artifact) -> str:
+    """Return what to do about a file that the engine does not load: it has no bf16 convolution on this provider."""
+    return "--backend openvino runs bf16 files" if artifact.precision == "bf16" else "export it again"
 
 
 def _is_newer(artifact: Artifact, text: str) -> bool:

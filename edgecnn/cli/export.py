@@ -60,7 +60,7 @@ _MEGABYTE = 1_000_000
 @click.option("--opset", type=int, help="ONNX operator set, 18 to 23.  [default: the target's, or else 18]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
 @data_option
-@output_option("File to write.  [default: models/<name>.onnx]")
+@output_option("File to write.  [default: models/<name>.onnx, or models/<name>_pixels.onnx with --preprocess in-graph]")
 @json_option
 def export(
     network: str,
@@ -113,8 +113,9 @@ class Common:
     preprocess: Placing
 
     def place(self, title: str) -> Path:
-        """Return where the file goes."""
-        path = self.output or MODELS / f"{title}.onnx"
+        """Return where the file goes; by itself, one that takes pixels lies beside the one that takes floats."""
+        pixels = "_pixels" if self.preprocess == "in-graph" else ""
+        path = self.output or MODELS / f"{title}{pixels}.onnx"
         if path.is_dir() or path.suffix != ".onnx":
             raise BadInput("output", expected="a file name that ends in .onnx", got=str(path))
         return path

@@ -51,10 +51,22 @@ def compare_with_original(
             feed, images = random_feeds(generator, artifact, batch)
             expected = _whole(original, images, image)
             actual = session.run({session.inputs[0].name: feed})[session.outputs[0].name]
-            _hold(expected[head.scores], actual, f"batch {batch}")
-            if head.removed:
-                _hold_removed(expected[head.output], actual, head, f"batch {batch}")
+            where = f"batch {batch}"
+            try:
+                _hold(expected[head.scores], actual, where)
+                if head.removed:
+                    _hold_removed(expected[head.output], actual, head, where)
+            except ParityError as error:
+                error.hint = error.hint or _batch_hint(image, batch)
+                raise
     return engine
+
+
+def _batch_hint(image: ImageInput, batch: int) -> str:
+    """Return what to do where a file of a fixed number of images is not itself on others: it may mix them."""
+    if image.batch in (None, batch):
+        return ""
+    return f"an image may get other scores by those beside it: --batch {image.batch}, as the file has it"
 
 
 def _open(path: Path, image: ImageInput, head: Head) -> tuple[str, Run]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edgecnn.data.dataset import Split
-from edgecnn.errors import EdgecnnError, QuantizeError
+from edgecnn.errors import QuantizeError
 from edgecnn.exporters.accuracy import require_preprocess
 from edgecnn.exporters.compare import Answers, Difference, measure_difference
+from edgecnn.exporters.engines import why_unusable
 from edgecnn.exporters.quantize.calibration_images import prepared_batches, spread
 from edgecnn.exporters.quantize.finish import check_finite, run_once
 from edgecnn.exporters.targets import Target
-from edgecnn.runtimes import PLUGINS, get_runtime, open_session
+from edgecnn.runtimes import open_session
 from edgecnn.specs import Artifact
 
 PARITY_IMAGES = 64
@@ -33,7 +34,7 @@ def choose_backend(artifact: Artifact, images: Split, target: Target, on_note: C
         QuantizeError: what it gives is not finite.
         EdgecnnError: a backend that can be used here does not run it.
     """
-    name, reason = target.backend, _why_unusable(target.backend)
+    name, reason = target.backend, why_unusable(target.backend)
     if reason and artifact.precision != "fp16":
         on_note(f"backend {name} of target {target.name} cannot be used here: {reason}")
         return None
@@ -67,14 +68,3 @@ def _answers(artifact: Artifact, source: Artifact, images: Split, backend: str) 
             answers = [session.run({wanted.name: feed}) for session in (mine, theirs)]
             given, expected = ({name: array[:number] for name, array in one.items()} for one in answers)
             yield given, expected
-
-
-def _why_unusable(backend: str) -> str:
-    """Return why a backend cannot be used here, nothing where it can."""
-    if backend not in PLUGINS.names():
-        return f"there is no backend {backend} here"
-    try:
-        get_runtime(backend).check()
-    except EdgecnnError as error:
-        return error.message
-    return ""

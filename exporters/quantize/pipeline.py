@@ -13,8 +13,8 @@ import onnx_ir as ir
 import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
-from edgecnn.errors import EdgecnnError
 from edgecnn.exporters.accuracy import measure_accuracy, require_preprocess
+from edgecnn.exporters.engines import why_unusable
 from edgecnn.exporters.quantize.calibrate import Calibrator
 from edgecnn.exporters.quantize.calibration_images import Images
 from edgecnn.exporters.quantize.checks import drop_points
@@ -26,7 +26,6 @@ from edgecnn.exporters.quantize.recipe import Recipe, SearchReport, Sensitivity
 from edgecnn.exporters.quantize.search import Search
 from edgecnn.exporters.quantize.sensitivity import rank_nodes
 from edgecnn.exporters.quantize.workshop import Built, Workshop
-from edgecnn.runtimes import PLUGINS, get_runtime
 from edgecnn.specs import Accuracy, Artifact, Step
 
 
@@ -233,15 +232,9 @@ class _Quantization(Conversion[QuantizeResult]):
     def _backend(self) -> str:
         """Return the backend of the first target, or "cpu", and say so, where it cannot run here."""
         target = self.config.targets[0]
-        if target.backend == "cpu":
-            return "cpu"
-        try:
-            if target.backend in PLUGINS.names():
-                get_runtime(target.backend).check()
-                return target.backend
-            reason = f"there is no backend {target.backend} here"
-        except EdgecnnError as error:
-            reason = error.message
+        reason = why_unusable(target.backend)
+        if not reason:
+            return target.backend
         self.on_note(f"accuracy and latency are those of backend cpu, not of target {target.name}: {reason}")
         return "cpu"
 

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.errors import AccuracyError
+from edgecnn.exporters.decibels import power_ratio
 from edgecnn.exporters.quantize.checks import drop_points
 from edgecnn.exporters.quantize.config import Method
 from edgecnn.exporters.quantize.judge import Judge
@@ -267,5 +268,5 @@ def _longest(order: Sequence[Sensitivity]) -> int:
 
 def _worth(one: Sensitivity) -> float:
     """Return what orders nodes by the noise that they save for what they cost in float, the best first."""
-    noise = 0.0 if one.sqnr_db is None else 10 ** (-one.sqnr_db / 10)
+    noise = 0.0 if one.sqnr_db is None else power_ratio(-one.sqnr_db)
     return -noise / (one.macs_share + 1e-3)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgecnn.exporters.decibels import decibels
 from edgecnn.exporters.macs import layer_macs
 from edgecnn.exporters.passes.values import add_constant, is_op, unique_name
 from edgecnn.exporters.quantize.bias_correction import weight_error
@@ -71,7 +72,7 @@ def _compare(node: ir.Node, reference: Array, answer: Array, labels: Array, macs
     return Sensitivity(
         node=str(node.name),
         op_type=node.op_type,
-        sqnr_db=10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
+        sqnr_db=decibels(signal, noise),
         agreement=float(np.mean(classes == reference.argmax(axis=1))),
         accuracy=float(np.mean(classes[known] == labels[known])) if known.any() else None,
         images=len(answer),

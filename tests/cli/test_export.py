@@ -14,8 +14,10 @@ pytest.importorskip("torch")
 import onnx
 
 from edgecnn.artifacts import load_artifact
+from edgecnn.cli.export import Common
 from edgecnn.cli.foreign import kind_of
 from edgecnn.errors import BadInput
+from edgecnn.exporters.pixels import Placing
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -125,3 +127,16 @@ def test_debug_shows_the_users_traceback(run_edgecnn: Run, tmp_path: Path) -> No
     shown = run_edgecnn("--debug", *asked).stderr
     assert "Traceback" in shown
     assert "return [][3]" in shown
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "asked", "name"),
+    [
+        ("outside", None, "models/net.onnx"),
+        ("in-graph", None, "models/net_pixels.onnx"),
+        ("in-graph", Path("mine.onnx"), "mine.onnx"),
+    ],
+)
+def test_a_file_of_pixels_does_not_replace_that_of_floats(preprocess: Placing, asked: Path | None, name: str) -> None:
+    common = Common(targets=(), opset=None, evaluation=None, output=asked, preprocess=preprocess)
+    assert common.place("net") == Path(name)

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
 from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
-from edgecnn.exporters.compare import measure_difference
+from edgecnn.exporters.compare import Side, answers_on_random, measure_difference
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.quantize import QuantizeConfig, quantize
 from edgecnn.exporters.stated import check_accuracy, check_fit
 from edgecnn.exporters.verify import VerifyOptions, hold, verify
 from edgecnn.preprocess import prepare
 from edgecnn.runtimes import open_session
-from edgecnn.specs import Accuracy, Artifact
+from edgecnn.specs import Accuracy, Artifact, TensorSpec
 from edgecnn.testing.models import TINY, TINY_BATCH1, TINY_INT8
 
 Images = NDArray[np.uint8]
@@ -58,6 +58,27 @@ def quarters(tiny: Path, images: Images) -> Quarters:
 def test_nothing_to_compare_on_is_said() -> None:
     with pytest.raises(BadInput, match="at least one"):
         measure_difference([])
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64, "N"])
+def test_random_inputs_fill_a_fixed_batch_and_count_once(batch: int | str) -> None:
+    seen = []
+
+    def run(feed: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        seen.append(len(feed))
+        return {"y": feed}
+
+    source = TensorSpec(name="x", dtype="float32", shape=(batch, 3))
+    side = Side(name="a", source=source, targets=(replace(source, name="y"),), preprocess=None, run=run)
+    found = measure_difference(answers_on_random(side, side, count=32))
+    assert (found.inputs, found.max, found.agreement) == (32, 0.0, 1.0)
+    assert set(seen) == {1 if batch == "N" else batch}
+
+
+def test_infinity_in_both_is_no_agreement() -> None:
+    answers = {"y": np.float32([[np.inf, 1.0]])}
+    found = measure_difference([(answers, answers)])
+    assert (found.max, found.mean, found.output) == (None, None, "y")
 
 
 def stated(value: float, images: int = 96, **other: Any) -> Accuracy:

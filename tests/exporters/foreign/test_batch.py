@@ -105,8 +105,9 @@ def test_a_graph_that_computes_on_one_image_stays_so_and_says_it(save: Save, tmp
 
 def test_an_operator_that_would_mix_the_images_is_found_by_parity(save: Save, tmp_path: Path) -> None:
     path = save(ACROSS, opset=13)
-    with pytest.raises(ParityError, match="batch 2"):
+    with pytest.raises(ParityError, match="batch 2") as caught:
         export_file(path, tmp_path / "new.onnx", ForeignOptions())
+    assert "--batch 1, as the file has it" in caught.value.hint
     assert [found.name for found in tmp_path.iterdir()] == ["net.onnx"]
     assert export_file(path, tmp_path / "new.onnx", ForeignOptions(batch=1)).spec.inputs[0].shape[0] == 1
 
