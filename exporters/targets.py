@@ -238,13 +238,13 @@ def check_versions(target: Target, opset: int, ir_version: int) -> None:
         raise Contradiction(
             f"operator set {opset} is not for target {target.name}, which reads up to {target.max_opset}: "
             f"{target.opset_why}",
-            f"--opset {target.max_opset}",
+            f"export it with --opset {target.max_opset}",
         )
     if ir_version > target.max_ir:
         raise Contradiction(
             f"ONNX format {ir_version} is not for target {target.name}, which reads up to {target.max_ir}: "
             f"{target.ir_why}",
-            "choose an older --opset",
+            "export it with an older --opset",
         )
 
 

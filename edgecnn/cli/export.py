@@ -9,10 +9,17 @@ from typing import Any
 import click
 
 from edgecnn.cli.foreign import Kind, check_options, foreign_options, kind_of
-from edgecnn.cli.options import MODELS, data_option, json_option, output_option, pairs_option, with_pairs
+from edgecnn.cli.options import (
+    MODELS,
+    check_onnx_name,
+    data_option,
+    json_option,
+    output_option,
+    pairs_option,
+    with_pairs,
+)
 from edgecnn.cli.output import print_json, progress, say
 from edgecnn.data import Dataset, open_dataset
-from edgecnn.errors import BadInput
 from edgecnn.exporters.foreign.factory import export_factory
 from edgecnn.exporters.foreign.file import export_file
 from edgecnn.exporters.foreign.options import ForeignOptions, Meaning, name_from, read_labels
@@ -115,10 +122,7 @@ class Common:
     def place(self, title: str) -> Path:
         """Return where the file goes; by itself, one that takes pixels lies beside the one that takes floats."""
         pixels = "_pixels" if self.preprocess == "in-graph" else ""
-        path = self.output or MODELS / f"{title}{pixels}.onnx"
-        if path.is_dir() or path.suffix != ".onnx":
-            raise BadInput("output", expected="a file name that ends in .onnx", got=str(path))
-        return path
+        return check_onnx_name(self.output or MODELS / f"{title}{pixels}.onnx")
 
 
 def export_zoo(

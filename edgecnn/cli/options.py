@@ -81,6 +81,13 @@ def output_option(text: str) -> Callable[[Command], Command]:
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
 
 
+def check_onnx_name(path: Path) -> Path:
+    """Return the path of a file to write; BadInput unless it is a file name that ends in .onnx."""
+    if path.is_dir() or path.suffix != ".onnx":
+        raise BadInput("output", expected="a file name that ends in .onnx", got=str(path))
+    return path
+
+
 def pairs_option(command: Command) -> Command:
     """Add -O/--option, whose values `with_pairs` takes."""
     return click.option(

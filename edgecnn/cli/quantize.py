@@ -11,7 +11,7 @@ import click
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.cli.half_tables import show_halved
-from edgecnn.cli.options import data_option, json_option, output_option
+from edgecnn.cli.options import check_onnx_name, data_option, json_option, output_option
 from edgecnn.cli.output import print_json, progress, say
 from edgecnn.cli.quantize_tables import show_results
 from edgecnn.data.choice import choose_images
@@ -140,7 +140,7 @@ def quantize_file(
     with progress(f"quantizing {source.name}") as advance:
         return convert(
             source,
-            output or default_output(source, precision, config.target),
+            check_onnx_name(output or default_output(source, precision, config.target)),
             calibration=images.calibration,
             calibration_name=images.calibration_name,
             evaluation=evaluation.split("test") if evaluation else None,

@@ -14,7 +14,7 @@ from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.package.appfiles import example_text, is_tested, readme_text, requirements, requirements_text
 from edgecnn.exporters.package.folders import copy_model, place, staging, write_file
 from edgecnn.exporters.package.manifest import SUMS, PackagedFile, check_manifest, list_files, write_manifest
-from edgecnn.exporters.package.source import LABELS, labels_text, stated_targets
+from edgecnn.exporters.package.source import LABELS, check_pixels_for_trt, labels_text, stated_targets
 from edgecnn.exporters.targets import DEFAULT_TARGET, Target, find_target
 from edgecnn.jsonform import to_json
 from edgecnn.runtimes import PLUGINS
@@ -125,11 +125,14 @@ def _target(artifact: Artifact, name: str) -> Target:
     """Return the target that is asked for or that the file names first.
 
     Raises:
-        Contradiction: the file is of a precision that the target refuses, or its int8 form is for others.
+        Contradiction: the file is of a precision that the target refuses, takes pixels as it does not, or its int8 form is for
+            others.
     """
     stated = stated_targets(artifact)
     target = find_target(name or (stated[0] if stated else DEFAULT_TARGET))
     target.require(artifact.precision)
+    if target.name == "trt":
+        check_pixels_for_trt(artifact)
     if name and artifact.precision == "int8" and stated and name not in stated:
         raise Contradiction(
             f"{artifact.path} was quantized for {', '.join(stated)}, not for {name}",

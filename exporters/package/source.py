@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecnn.errors import BadInput
+from edgecnn.errors import BadInput, Contradiction
 from edgecnn.specs import Artifact, TensorSpec
 
 LABELS = "labels.txt"
@@ -16,6 +16,17 @@ def stated_targets(artifact: Artifact) -> tuple[str, ...]:
         if isinstance(text, str) and text:
             return tuple(name.strip() for name in text.split(","))
     return ()
+
+
+def check_pixels_for_trt(artifact: Artifact) -> None:
+    """Raise Contradiction if a file takes pixels and was not made for TensorRT, which takes bytes into nothing but a Cast."""
+    preprocess = artifact.spec.preprocess
+    named = (str(step.options.get("target") or "").split(",") for step in artifact.lineage)
+    if preprocess is not None and preprocess.in_graph and not any("trt" in names for names in named):
+        raise Contradiction(
+            f"{artifact.path} moves its pixels as bytes, which TensorRT refuses",
+            "edgecnn export NETWORK --preprocess in-graph --target trt",
+        )
 
 
 def labels_text(artifact: Artifact) -> str:

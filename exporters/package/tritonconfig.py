@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.package.pbtxt import Message, Word
-from edgecnn.exporters.package.source import LABELS, has_free_batch, item_shape, stated_targets
+from edgecnn.exporters.package.source import LABELS, check_pixels_for_trt, has_free_batch, item_shape, stated_targets
 from edgecnn.exporters.package.tritonoptions import (
     DEFAULT_MAX_BATCH,
     Instances,
@@ -126,6 +126,7 @@ def check_precision(artifact: Artifact, options: TritonOptions) -> None:
     tensorrt = options.backend == "tensorrt" or options.accelerator == "tensorrt"
     if tensorrt:
         find_target("trt").require(artifact.precision)
+        check_pixels_for_trt(artifact)
     elif any(group.kind == "gpu" for group in options.instances):
         find_target("cuda").require(artifact.precision)
     if tensorrt and artifact.precision == "int8" and stated and "trt" not in stated:

@@ -101,6 +101,8 @@ def test_several_targets_that_contradict_each_other(run_edgecnn: Run, tiny: Path
         (("--without-pass", "fold-batchnorm"), "unknown pass 'fold-batchnorm'"),
         (("--method", "kl"), "kl"),
         (("--calibration-images", "0"), "calibration-images"),
+        (("--output", "out.txt"), "expected a file name that ends in .onnx, got out.txt"),
+        (("--output", "."), "expected a file name that ends in .onnx, got ."),
     ],
 )
 def test_wrong_options(run_edgecnn: Run, tiny: Path, tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:

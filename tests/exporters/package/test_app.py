@@ -15,7 +15,7 @@ import pytest
 
 import edgecnn
 from edgecnn.errors import BadInput, Contradiction, UnknownName
-from edgecnn.exporters.package import check_app, package_app
+from edgecnn.exporters.package import TritonOptions, check_app, package_app, package_triton
 from edgecnn.exporters.package.appfiles import accuracy_lines, is_tested, preprocess_lines, requirements
 from edgecnn.exporters.targets import TARGETS, find_target
 from edgecnn.images import read_image
@@ -170,6 +170,22 @@ def test_the_file_says_its_target(tmp_path: Path, model: Model) -> None:
     path = model("made.onnx", preprocess=spec, weights="made.safetensors", target="cpu-arm,cpu-x86")
     written = package_app(path, tmp_path / "app")
     assert (written.target, written.notes) == ("cpu-arm", ("accuracy not measured",))
+
+
+@pytest.mark.parametrize("made_for", ["", "cpu-x86", "cuda,trt"])
+def test_pixels_moved_as_bytes_are_not_for_tensorrt(tmp_path: Path, model: Model, made_for: str) -> None:
+    pixels = Preprocess(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,), layout="NHWC", in_graph=True)
+    path = model("made.onnx", "uint8[N,8,8,1] x", "uint8[N,64] y", preprocess=pixels, target=made_for)
+    options = TritonOptions(backend="tensorrt")
+    if "trt" in made_for:
+        assert package_app(path, tmp_path / "app", target="trt").target == "trt"
+        assert package_triton([path], tmp_path / "repo", options)[0].backend == "tensorrt"
+        return
+    with pytest.raises(Contradiction, match="moves its pixels as bytes"):
+        package_app(path, tmp_path / "app", target="trt")
+    with pytest.raises(Contradiction, match="moves its pixels as bytes"):
+        package_triton([path], tmp_path / "repo", options)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"sources"}
 
 
 def test_pins_are_what_the_tests_run_with() -> None:
