@@ -10,19 +10,17 @@ from pathlib import Path
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.data import Dataset
-from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
+from edgecnn.errors import AccuracyError, BadInput, ParityError
 from edgecnn.exporters.compare import Difference, Side, compare_on_images, compare_on_random
 from edgecnn.exporters.decibels import amplitude_ratio
 from edgecnn.exporters.sqnr import LayerReport, compare_layers
-from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, Verdict, check_accuracy, not_applicable
+from edgecnn.exporters.stated import AccuracyCheck, Verdict, check_accuracy, not_applicable
+from edgecnn.exporters.verifyoptions import PUBLISHED, TORCH, VerifyOptions
 from edgecnn.runtimes import OpenOptions, open_session
 from edgecnn.specs import Artifact, Precision
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("accuracy", "compare", "layers"), images done and images in all."""
-
-TORCH, PUBLISHED = "torch", "published"
-"""Words that `VerifyOptions.against` takes besides a file."""
 
 DEFAULT_TOLERANCE = 1e-4
 """Between two float32 forms, of the greatest output: a hundred layers amplify the rounding of float32 to about 1e-5."""
@@ -33,51 +31,6 @@ NOT_JUDGED = "other precisions on random inputs: give --tolerance, or --data wit
 LEAST_SQNR_DB = 6.0
 """Of other forms on images that the model was trained for: noise of half the signal. Eight bits leave 20 to 30 dB behind a few
 layers and add up to 9 behind 150 random ones; a scale off by two or a lost zero point is about as loud as the signal, 0 dB."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyOptions:
-    """What a file is held against, and how far it may be off.
-
-    Attributes:
-        against: another .onnx file, "torch" (the network it was exported from), "published" (the literature's top-1), or
-            nothing.
-        backend: what runs the file; a reference file runs on it, too.
-        threads: of the backend; None leaves it to the backend.
-        tolerance: greatest difference from the reference, relative to its greatest output; None is 1e-4 between float32
-            forms. Others are then judged by signal over noise on images, `LEAST_SQNR_DB`, and not at all on random inputs.
-        accuracy_points: greatest difference from a stated top-1, percentage points.
-        weights: the weights file for "torch"; None takes what the file names.
-        seed: of random inputs.
-        layers: whether the tensors inside are compared as well, with those of another file.
-    """
-
-    against: str = ""
-    backend: str = "cpu"
-    threads: int | None = None
-    tolerance: float | None = None
-    accuracy_points: float = DEFAULT_POINTS
-    weights: str | None = None
-    seed: int = 0
-    layers: bool = False
-
-    def __post_init__(self) -> None:
-        if self.tolerance is not None and not self.tolerance >= 0:
-            raise BadInput("tolerance", expected="at least 0", got=str(self.tolerance))
-        if not self.accuracy_points >= 0:
-            raise BadInput("accuracy tolerance", expected="points, at least 0", got=str(self.accuracy_points))
-        if self.weights is not None and self.against != TORCH:
-            raise Contradiction("weights are for the comparison with torch alone", "give --against torch as well")
-        if self.tolerance is not None and not self.has_reference:
-            raise Contradiction("a tolerance is of the outputs, beside another form", "give --against FILE or torch")
-
-        if self.layers and self.against in ("", TORCH, PUBLISHED):
-            raise Contradiction("layers are compared with those of another file", "give --against FILE as well")
-
-    @property
-    def has_reference(self) -> bool:
-        """Whether outputs are compared."""
-        return self.against not in ("", PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,3 +253,6 @@ def _open_side(artifact: Artifact, options: VerifyOptions) -> Iterator[Side]:
             preprocess=artifact.spec.preprocess,
             run=lambda feed: session.run({source.name: feed}),
         )
+
+
+__all__ = ["ParityCheck", "Progress", "Verification", "VerifyOptions", "hold", "verify"]

@@ -7,7 +7,6 @@ tensors together to fit into a fixed budget, and nothing of it outlives the next
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -21,19 +20,14 @@ from edgecnn.exporters.quantize.calibration_images import digest, prepared_batch
 from edgecnn.exporters.quantize.config import Method, QuantizeConfig
 from edgecnn.exporters.quantize.histogram import Histogram
 from edgecnn.exporters.quantize.methods import GROUP, HISTOGRAM_METHODS, MOMENTUM, Observation, choose_range
+from edgecnn.exporters.quantize.probe import Probe, with_outputs
 from edgecnn.exporters.quantize.ranges import Range
 from edgecnn.jsonform import to_json
-from edgecnn.runtimes import get_runtime
 from edgecnn.runtimes.base import Array
-from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Preprocess, TensorSpec
 
 Progress = Callable[[int, int], None]
 Tables = dict[Method, RangeTable]
-
-# Of observed tensors that are held at a time.
-_BUDGET_BYTES = 64 << 20
-_MAX_BATCH = 64
 
 # A histogram takes about so many values of one image, evenly spread (by an odd step, which visits every column of an image
 # with an even width): enough for its shape, and a fraction of the time.
@@ -139,7 +133,7 @@ class Calibrator:
     def mean_outputs(self, model: ir.Model, tensors: Sequence[ir.Value], count: int) -> dict[str, Array]:
         """Return the mean over some of the images of tensors [N, ...], by name, float64 [...]."""
         names = [str(value.name) for value in tensors]
-        probe = _Probe(with_outputs(model, names), names)
+        probe = Probe(with_outputs(model, names), names)
         chosen = spread(self.images, count)
         totals: dict[str, Array] = {}
         for feed, number in prepared_batches(self._source, self._preprocess, chosen, GROUP):
@@ -151,7 +145,7 @@ class Calibrator:
         """Return the outputs [count, classes] of a graph for some of the images, and their labels, -1 where unknown."""
         chosen = spread(self.images, count)
         name = str(model.graph.outputs[0].name)
-        probe = _Probe(with_outputs(model, [name]), [name])
+        probe = Probe(with_outputs(model, [name]), [name])
         batches = prepared_batches(self._source, self._preprocess, chosen, GROUP)
         return np.concatenate([probe.run(feed)[name][:number] for feed, number in batches]), chosen.labels
 
@@ -165,7 +159,7 @@ class Calibrator:
     def _observe(
         self, model: ir.Model, graph: bytes, names: Sequence[str], methods: Sequence[Method], on_progress: Progress
     ) -> dict[str, Observation]:
-        probe = _Probe(graph, names)
+        probe = Probe(graph, names)
         first, _ = next(prepared_batches(self._source, self._preprocess, self.images.take(1), 1))
         observer = _Observer(counting=any(method in HISTOGRAM_METHODS for method in methods))
         done = 0
@@ -233,63 +227,8 @@ class _Observer:
         return True
 
 
-class _Probe:
-    """A graph in the engine, with the observed tensors as its outputs."""
-
-    def __init__(self, graph: bytes, names: Sequence[str]) -> None:
-        self.names = names
-        self._session = _open_engine(graph)
-        self._input = self._session.get_inputs()[0].name
-        self._computed = [name for name in self.names if name != self._input]
-
-    def run(self, feed: Array) -> dict[str, Array]:
-        """Return the observed tensors for a batch, the input among them if it is observed."""
-        values = dict(zip(self._computed, self._session.run(self._computed, {self._input: feed}), strict=True))
-        return {name: values.get(name, feed) for name in self.names}
-
-    def batch_size(self, feed: Array) -> int:
-        """Return how many images may run at a time, judged by one input; whole groups where more than one fit."""
-        observed = sum(array.nbytes for array in self.run(feed).values())
-        size = max(1, min(_MAX_BATCH, _BUDGET_BYTES * len(feed) // max(1, observed)))
-        return size - size % GROUP if size > GROUP else size
-
-
-def _open_engine(model: bytes) -> Any:
-    """Return the engine's own session for a serialised graph; backend cpu opens files of finished models only.
-
-    Its optimiser stays off: ranges must be those of the graph as written, and it takes a Pad with zeros before a MaxPool into
-    the padding of the pool, which is minus infinity, or fails at that.
-    """
-    get_runtime("cpu").check()
-    import onnxruntime  # noqa: PLC0415 (only after the check, which says how to install it)
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_threads()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def _names(model: ir.Model, tensors: Sequence[ir.Value]) -> list[str]:
     return list(dict.fromkeys(value.name for value in (*tensors, *model.graph.outputs) if value.name))
-
-
-def with_outputs(model: ir.Model, names: Sequence[str]) -> bytes:
-    """Return the serialised model with those values, and nothing else, as its outputs, and without its metadata."""
-    copy = model.clone()
-    copy.metadata_props.clear()
-    graph = copy.graph
-    inputs = {value.name for value in graph.inputs}
-    values = {value.name: value for node in graph for value in node.outputs}
-    graph.outputs[:] = [_typed(values[name]) for name in names if name not in inputs]
-    serialised: bytes = ir.to_proto(copy).SerializeToString()
-    return serialised
-
-
-def _typed(value: ir.Value) -> ir.Value:
-    if value.type is None:
-        value.type = ir.TensorType(ir.DataType.FLOAT)
-    return value
 
 
 def _not_finite(model: ir.Model, tensors: Mapping[str, Array]) -> QuantizeError:
