@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.data.dataset import Image, Split
+from edgecnn.data.dataset import Dataset, Image, Split
 from edgecnn.errors import BadInput
 from edgecnn.preprocess import prepare
 from edgecnn.runtimes import OpenOptions, Session, open_session
 from edgecnn.runtimes.base import Array
-from edgecnn.specs import Accuracy, Artifact, Preprocess, TensorSpec
+from edgecnn.specs import Accuracy, Artifact, ModelSpec, Preprocess, TensorSpec
 
 Progress = Callable[[int, int], None]
 
@@ -95,6 +96,20 @@ def check_labels(output: TensorSpec, split: Split) -> None:
             expected=f"0 to {classes - 1}, the model's outputs",
             got=f"{lowest} to {highest}",
         )
+
+
+def check_classes(spec: ModelSpec, evaluation: Dataset) -> None:
+    """Raise BadInput unless the model's outputs are the classes of a data set, in its order, as far as the model names them."""
+    if spec.dataset == evaluation.name:
+        return
+    hint = "give --data with images of the model's classes, --labels in the order of the data set"
+    if spec.labels and evaluation.labels and spec.labels != evaluation.labels:
+        kinds = zip_longest(spec.labels, evaluation.labels, fillvalue="none")
+        index, (mine, theirs) = next((i, pair) for i, pair in enumerate(kinds) if pair[0] != pair[1])
+        raise BadInput(f"class {index} of {evaluation.name}", hint, expected=f"{mine}, as the model has it", got=theirs)
+    classes, count = spec.outputs[0].shape[-1], len(evaluation.labels)
+    if classes != count:
+        raise BadInput(f"classes of {evaluation.name}", hint, expected=f"{classes}, as the model has", got=str(count))
 
 
 def input_batches(

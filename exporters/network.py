@@ -19,7 +19,7 @@ import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.data import NAMED, Dataset, open_named
 from edgecnn.errors import BadInput, ExportError, first_line
-from edgecnn.exporters.accuracy import measure_accuracy
+from edgecnn.exporters.accuracy import check_classes, measure_accuracy
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.parity import check_parity
 from edgecnn.exporters.passes import DEFAULT_PASSES, run_passes
@@ -99,7 +99,7 @@ def export_network(
 
     Raises:
         ParityError: file and torch disagree.
-        BadInput: the weights do not fit.
+        BadInput: the weights do not fit, or the images are of other classes.
     """
     on_step("build")
     module = build(form)
@@ -111,6 +111,8 @@ def export_network(
     model.ir_version = ir_of_opset(options.opset)
     lineage = (_step(form, options, applied),)
     spec = _spec(form, loaded, module, model)
+    if evaluation is not None:
+        check_classes(spec, evaluation)
     if options.preprocess == "in-graph":
         spec = put_pixels_in(model, spec, targets=parse_targets(options.targets) if options.targets else ())
     with replacing(output) as temporary:

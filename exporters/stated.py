@@ -150,8 +150,11 @@ def why_not_applicable(artifact: Artifact, evaluation: Dataset) -> str:
     spec = artifact.spec
     if spec.weights == "random":
         return "random weights"
-    if spec.dataset in (None, evaluation.name):
+    if spec.dataset == evaluation.name:
         return ""
+    if spec.dataset is None:
+        others = spec.labels and evaluation.labels and spec.labels != evaluation.labels
+        return f"its classes are not those of {evaluation.name}, or in another order" if others else ""
     fits = spec.labels == evaluation.labels if spec.labels else _classes(artifact) == len(evaluation.labels)
     return "" if fits else f"trained on {spec.dataset}, not on {evaluation.name}"
 

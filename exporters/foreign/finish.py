@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgecnn.artifacts import load_artifact
 from edgecnn.data import Dataset
 from edgecnn.errors import BadInput
-from edgecnn.exporters.accuracy import measure_accuracy
+from edgecnn.exporters.accuracy import check_classes, measure_accuracy
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.passes.values import unique_name
 from edgecnn.files import replacing
@@ -44,7 +44,12 @@ def write_checked(
         check: raises where the file, which lies elsewhere by then, is not what it was made from.
         evaluation: labelled images for its accuracy.
         on_step: called with a word for each step.
+
+    Raises:
+        BadInput: the images are of other classes than the model's.
     """
+    if evaluation is not None:
+        check_classes(spec, evaluation)
     with replacing(output) as temporary:
         stamp(model, spec, lineage)
         write_model(model, temporary)

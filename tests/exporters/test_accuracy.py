@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from edgecnn.artifacts import load_artifact
 from edgecnn.data.dataset import Split
 from edgecnn.errors import BadInput, UnknownName
-from edgecnn.exporters.accuracy import images_within, measure_accuracy
+from edgecnn.exporters.accuracy import check_classes, images_within, measure_accuracy
+from edgecnn.exporters.foreign.file import export_file
+from edgecnn.exporters.foreign.options import ForeignOptions, Meaning
 from edgecnn.preprocess import prepare
 from edgecnn.runtimes import open_session
-from edgecnn.specs import Preprocess
+from edgecnn.specs import ModelSpec, Preprocess, TensorSpec
 
 Images = NDArray[np.uint8]
 
@@ -72,3 +75,45 @@ def test_batches_are_bounded_by_bytes() -> None:
     assert images_within(16 << 20, large) == 1
     assert images_within(64 << 20, large) == 5
     assert images_within(1, large) == 1
+
+
+@dataclass(frozen=True)
+class Pets:
+    """A set of two classes."""
+
+    labels: tuple[str, ...] = ("cat", "dog")
+    name: str = "folder:pets"
+
+    def split(self, name: str) -> Split:
+        return Split(name, np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), trained=False)
+
+    def unlabelled(self) -> Split:
+        return self.split("calibration")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "dataset", "text"),
+    [
+        (("cat", "dog"), 2, None, ""),
+        ((), 2, None, ""),
+        (("Katze", "Hund"), 2, "folder:pets", ""),
+        (("dog", "cat"), 2, None, "class 0 of folder:pets: expected dog, as the model has it, got cat"),
+        (("cat", "dog", "eel"), 3, None, "class 2 of folder:pets: expected eel, as the model has it, got none"),
+        ((), 3, None, "classes of folder:pets: expected 3, as the model has, got 2"),
+    ],
+)
+def test_images_of_other_classes(labels: tuple[str, ...], classes: int, dataset: str | None, text: str) -> None:
+    logits = TensorSpec(name="logits", dtype="float32", shape=("N", classes))
+    spec = ModelSpec(network="net", inputs=(), outputs=(logits,), labels=labels, dataset=dataset)
+    if not text:
+        check_classes(spec, Pets())
+        return
+    with pytest.raises(BadInput, match=text):
+        check_classes(spec, Pets())
+
+
+def test_an_export_measured_on_other_classes_writes_nothing(tiny: Path, tmp_path: Path) -> None:
+    options = ForeignOptions(meaning=Meaning(mean=(0.5,), std=(0.5,), labels=("a", "b", "c", "d")))
+    with pytest.raises(BadInput, match="class 0 of folder:pets: expected a, as the model has it, got cat"):
+        export_file(tiny, tmp_path / "new.onnx", options, evaluation=Pets())
+    assert list(tmp_path.iterdir()) == []

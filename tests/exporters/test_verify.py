@@ -19,7 +19,7 @@ from edgecnn.errors import AccuracyError, BadInput, Contradiction, ParityError
 from edgecnn.exporters.compare import Side, answers_on_random, measure_difference
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.quantize import QuantizeConfig, quantize
-from edgecnn.exporters.stated import check_accuracy, check_fit
+from edgecnn.exporters.stated import check_accuracy, check_fit, why_not_applicable
 from edgecnn.exporters.verify import VerifyOptions, hold, verify
 from edgecnn.preprocess import prepare
 from edgecnn.runtimes import open_session
@@ -53,6 +53,15 @@ def quarters(tiny: Path, images: Images) -> Quarters:
     assert preprocess is not None
     with open_session(load_artifact(tiny)) as session:
         return Quarters(images, session.run({"input": prepare(images, preprocess)})["logits"].argmax(axis=1))
+
+
+def test_classes_of_other_names_or_order_are_not_measured(tiny: Path, quarters: Quarters) -> None:
+    artifact = load_artifact(tiny)
+    unnamed = replace(artifact, spec=replace(artifact.spec, dataset=None))
+    turned = replace(quarters, name="folder:turned", labels=("b", "a", "c", "d"))
+    assert why_not_applicable(unnamed, quarters) == ""
+    assert "in another order" in why_not_applicable(unnamed, turned)
+    assert check_accuracy(unnamed, turned).verdict == "not applicable"
 
 
 def test_nothing_to_compare_on_is_said() -> None:
