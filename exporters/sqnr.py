@@ -1,7 +1,7 @@
 """How far the tensors inside two forms of a model are apart: signal over quantization noise, layer by layer.
 
-Tensors are matched by name. A quantizer leaves "x_dequantized" for the "x" of the fp32 graph, see
-`edgecnn.exporters.quantize.emit`; a 16-bit graph keeps the names.
+Signal over noise is here the power of the reference over the power of the difference; `edgecnn.exporters.compare` has
+another signal, what differs from image to image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -22,8 +21,8 @@ from edgecnn.data import Dataset
 from edgecnn.errors import BadInput
 from edgecnn.exporters.channelpower import ChannelPower, Match
 from edgecnn.exporters.compare import RANDOM_INPUTS, Answers, Side, answers_on_images, answers_on_random
-from edgecnn.exporters.macs import layer_macs
-from edgecnn.exporters.passes.values import dimensions, is_op, only_use, unique_name
+from edgecnn.exporters.layerpairs import Pair, Precision, match_tensors
+from edgecnn.exporters.passes.values import dimensions, unique_name
 from edgecnn.exporters.quantize.calibration_images import spread
 from edgecnn.exporters.quantize.checks import check_graph, read_graph
 from edgecnn.runtimes import OpenOptions, open_session
@@ -34,14 +33,6 @@ Progress = Callable[[int, int], None]
 
 LAYER_IMAGES = 64
 """Images of the evaluation set that tensors are compared on, evenly spread over it."""
-
-Precision = Literal["int8", "fp16", "bf16", "fp32"]
-
-_PRECISIONS: Mapping[ir.DataType | None, Precision] = {
-    ir.DataType.FLOAT: "fp32",
-    ir.DataType.FLOAT16: "fp16",
-    ir.DataType.BFLOAT16: "bf16",
-}
 
 # Of the tensors of both files that are held at a time.
 _BUDGET_BYTES = 128 << 20
@@ -63,6 +54,8 @@ class Layer:
         high: greatest value in the reference.
         macs_share: share of the nodes in the multiply-adds of the reference, 0..1; None where that is not known.
         match: "scaled" where a rewrite gave each channel a factor, which is taken out; "reordered" where it moved channels.
+        clipped: whether an activation further behind joined this tensor's quantizer; the reference was then clipped as well,
+            `low` and `high` included.
     """
 
     tensor: str
@@ -74,6 +67,7 @@ class Layer:
     high: float
     macs_share: float | None
     match: Match
+    clipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +117,7 @@ def compare_layers(
         UnsupportedOp: one has control flow.
     """
     models = [_read(one) for one in (artifact, reference)]
-    pairs, missing = _match(*models)
+    pairs, missing = match_tensors(*models)
     if not pairs:
         raise BadInput(
             f"tensors of {artifact.path}",
@@ -132,84 +126,35 @@ def compare_layers(
             got="none",
         )
     powers = {pair.tensor: ChannelPower() for pair in pairs}
-    batch, count = _batch(pairs), RANDOM_INPUTS
     with (
         _open(artifact, models[0], {one.tensor: one.mine for one in pairs}, backend, threads) as mine,
         _open(reference, models[1], {one.tensor: one.theirs for one in pairs}, backend, threads) as theirs,
     ):
-        if evaluation is None:
-            answers = answers_on_random(mine, theirs, seed=seed, most=batch)
-        else:
-            split = spread(evaluation.split("test"), LAYER_IMAGES)
-            count = len(split)
-            answers = answers_on_images(mine, theirs, split, most=batch, on_progress=on_progress)
+        answers, count = _answers(mine, theirs, evaluation, _batch(pairs), seed, on_progress)
         for given, expected in answers:
-            for name, power in powers.items():
-                power.add(given[name], expected[name])
-    source = "random" if evaluation is None else evaluation.name
+            for pair in pairs:
+                powers[pair.tensor].add(given[pair.tensor], pair.clip(expected[pair.tensor]))
     rewritten = _is_rewritten(artifact)
     layers = tuple(_layer(pair, powers[pair.tensor], rewritten) for pair in pairs if powers[pair.tensor].same_shape)
     known = [layer for layer in layers if layer.sqnr_db is not None]
     return LayerReport(
         reference=str(reference.path),
         inputs=count,
-        source=source,
+        source="random" if evaluation is None else evaluation.name,
         layers=layers,
         worst=min(known, key=lambda layer: layer.sqnr_db or 0.0).tensor if known else None,
         unmatched=missing + len(pairs) - len(layers),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """A tensor of the reference and what takes its place."""
-
-    tensor: str
-    mine: ir.Value
-    theirs: ir.Value
-    nodes: tuple[ir.Node, ...]
-    macs_share: float | None
-
-
-def _match(model: ir.Model, reference: ir.Model) -> tuple[list[_Pair], int]:
-    """Return the tensors that both have, in the order of the reference, and how many of its tensors the other has not."""
-    values = {str(value.name): value for node in model.graph for value in node.outputs}
-    macs = layer_macs(reference)
-    total = sum(macs.values())
-    chains: dict[ir.Node, list[ir.Node]] = {}
-    pairs, missing = [], 0
-    for node in reference.graph:
-        nodes = [*chains.pop(node, []), node]
-        theirs = node.outputs[0]
-        mine = _counterpart(values, str(theirs.name))
-        if theirs.dtype != ir.DataType.FLOAT:
-            continue
-        if mine is None:
-            missing += str(theirs.name) not in values
-            reader = only_use(theirs)
-            if reader is not None:
-                chains.setdefault(reader, []).extend(nodes)
-            continue
-        share = sum(macs.get(one, 0) for one in nodes) / total if total else None
-        pairs.append(
-            _Pair(tensor=str(theirs.name), mine=mine, theirs=theirs, nodes=tuple(nodes), macs_share=share),
-        )
-    return pairs, missing
-
-
-def _counterpart(values: Mapping[str, ir.Value], name: str) -> ir.Value | None:
-    """Return what takes the place of a tensor: what its quantizer gives, or else the tensor itself.
-
-    It does not where the activation behind it joined its quantizer, which then carries that one's name: the two are one layer.
-    """
-    dequantized = values.get(f"{name}_dequantized")
-    if dequantized is not None and is_op(dequantized.producer(), "DequantizeLinear"):
-        return dequantized
-    value = values.get(name)
-    if value is None or value.dtype not in _PRECISIONS:
-        return None
-    joined = any(is_op(use.node, "QuantizeLinear") for use in value.uses())
-    return None if joined else value
+def _answers(
+    mine: Side, theirs: Side, evaluation: Dataset | None, batch: int, seed: int, on_progress: Progress
+) -> tuple[Iterator[tuple[Answers, Answers]], int]:
+    """Return the tensors of both files in pairs, batch by batch, and of how many inputs they are."""
+    if evaluation is None:
+        return answers_on_random(mine, theirs, seed=seed, most=batch), RANDOM_INPUTS
+    split = spread(evaluation.split("test"), LAYER_IMAGES)
+    return answers_on_images(mine, theirs, split, most=batch, on_progress=on_progress), len(split)
 
 
 def _is_rewritten(artifact: Artifact) -> bool:
@@ -217,19 +162,19 @@ def _is_rewritten(artifact: Artifact) -> bool:
     return any(step.options.get("equalized") or step.options.get("passes") for step in artifact.lineage)
 
 
-def _layer(pair: _Pair, power: ChannelPower, rewritten: bool) -> Layer:
-    quantized = is_op(pair.mine.producer(), "DequantizeLinear")
-    match, sqnr_db = power.result(rewritten=rewritten and not pair.theirs.is_graph_output())
+def _layer(pair: Pair, power: ChannelPower, rewritten: bool) -> Layer:
+    match, sqnr_db = power.result(rewritten=rewritten and not pair.is_output)
     return Layer(
         tensor=pair.tensor,
         nodes=tuple(str(node.name or node.outputs[0].name) for node in pair.nodes),
         op_types=tuple(node.op_type for node in pair.nodes),
-        precision="int8" if quantized else _PRECISIONS[pair.mine.dtype],
+        precision=pair.precision,
         sqnr_db=sqnr_db,
         low=power.low,
         high=power.high,
         macs_share=pair.macs_share,
         match=match,
+        clipped=pair.clipped is not None,
     )
 
 
@@ -241,7 +186,7 @@ def _read(artifact: Artifact) -> ir.Model:
     return model
 
 
-def _batch(pairs: Sequence[_Pair]) -> int:
+def _batch(pairs: Sequence[Pair]) -> int:
     """Return how many inputs may run at a time, judged by the sizes that are known."""
     sizes = [np.prod([side or 1 for side in (dimensions(pair.theirs) or (1,))[1:]], initial=1) for pair in pairs]
     each = 2 * 4 * int(sum(sizes))

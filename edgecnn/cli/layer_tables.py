@@ -31,17 +31,25 @@ def _row(layer: Layer, is_worst: bool) -> tuple[str, ...]:
         f"{layer.low:.4g}",
         f"{layer.high:.4g}",
         percent_text(layer.macs_share),
-        "" if layer.match == "same" else layer.match,
+        ", ".join(_marks(layer)),
     )
 
 
+def _marks(layer: Layer) -> list[str]:
+    return [layer.match] * (layer.match != "same") + ["clipped"] * layer.clipped
+
+
 def _caption(report: LayerReport) -> str:
-    lines = ["* has the least signal over noise"] if report.worst is not None else []
+    lines = ["SQNR: power of the tensor in the reference over that of the difference"]
+    if report.worst is not None:
+        lines.append("* has the least signal over noise")
     matches = {layer.match for layer in report.layers}
     if "scaled" in matches:
         lines.append("scaled: a rewrite gave each channel a factor, which is taken out")
     if "reordered" in matches:
         lines.append("reordered: a rewrite moved the channels")
+    if any(layer.clipped for layer in report.layers):
+        lines.append("clipped: the activation further behind joined the quantizer; the reference was clipped by it as well")
     if report.unmatched:
         lines.append(f"{report.unmatched} tensors of the reference are not in this file: a rewrite took them")
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from edgecnn.exporters.quantize.operators import data_inputs
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.quantize.ranges import Range
 from edgecnn.exporters.quantize.scales import choose_quantizer
-from edgecnn.exporters.quantize.weights import quantize_layer
+from edgecnn.exporters.quantize.weights import one_scale, quantize_layer
 from edgecnn.runtimes.base import Array
 
 Means = Callable[[ir.Model, Sequence[ir.Value]], Mapping[str, Array]]
@@ -67,7 +67,8 @@ def weight_errors(placement: Placement, ranges: Mapping[str, Range], config: Qua
 
 
 def weight_error(node: ir.Node, input_scale: np.float32, config: QuantizeConfig) -> Array:
-    """Return quantized minus float weights of a Conv, Gemm or MatMul, a Gemm's alpha multiplied in."""
+    """Return quantized minus float weights of a Conv, Gemm or MatMul as `emit` writes them, a Gemm's alpha multiplied in."""
+    form = config.form
     found = constant(node.inputs[1])
     assert found is not None
     alpha, beta = (attribute(node, name, 1.0) if node.op_type == "Gemm" else 1.0 for name in ("alpha", "beta"))
@@ -76,11 +77,11 @@ def weight_error(node: ir.Node, input_scale: np.float32, config: QuantizeConfig)
     assert bias is not None
     layer = quantize_layer(
         weight,
-        np.asarray(bias * np.float32(beta)),
+        np.asarray(bias * np.float32(beta)) if form.bias == "int32" else None,
         axis=axis,
         input_scale=input_scale,
         limit=config.weight_limit,
-        per_channel=config.per_channel,
+        per_channel=config.per_channel and not one_scale(node, form),
     )
     scale = layer.weight_scale
     column = scale.reshape([-1 if index == axis else 1 for index in range(weight.ndim)]) if scale.ndim else scale

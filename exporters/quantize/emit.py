@@ -32,7 +32,7 @@ from edgecnn.exporters.quantize.operators import WEIGHTED, data_inputs
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.quantize.ranges import Range
 from edgecnn.exporters.quantize.scales import Quantizer, choose_quantizer, quantize_constant
-from edgecnn.exporters.quantize.weights import quantize_layer
+from edgecnn.exporters.quantize.weights import one_scale, quantize_layer
 from edgecnn.exporters.targets import Form
 
 
@@ -153,8 +153,7 @@ def _emit_weights(node: ir.Node, source: Quantizer, config: QuantizeConfig, form
 
     TensorRT wants output channels along the first axis of the weight, or one scale for all of it.
     """
-    forwards = form.edges == "inputs"
-    if forwards and node.op_type == "Gemm":
+    if form.edges == "inputs" and node.op_type == "Gemm":
         _count_outputs_first(node)
     weight, bias = _float_constants(node)
     axis = output_axis(node)
@@ -164,7 +163,7 @@ def _emit_weights(node: ir.Node, source: Quantizer, config: QuantizeConfig, form
         axis=axis,
         input_scale=source.scale,
         limit=config.weight_limit,
-        per_channel=config.per_channel and not (forwards and node.op_type == "MatMul"),
+        per_channel=config.per_channel and not one_scale(node, form),
     )
     name = str(node.inputs[1].name)  # type: ignore[union-attr]
     _dequantize_into(node, 1, name, layer.weight, layer.weight_scale, axis)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgecnn.exporters.quantize.ranges import MIN_SCALE
+from edgecnn.exporters.targets import Form
 
 _BIAS_LIMIT = 1 << 30
 """The bias may fill half of the 32-bit accumulator. The other half holds 33,000 products of 255 * 127; the longest sum of
@@ -32,6 +34,11 @@ class IntegerLayer:
     def bias_scale(self, input_scale: np.float32) -> NDArray[np.float32]:
         """Return the units of the bias, float32 of the shape of `weight_scale`."""
         return np.asarray(input_scale * self.weight_scale, np.float32)
+
+
+def one_scale(layer: ir.Node, form: Form) -> bool:
+    """Tell whether a layer's weight has one scale in any case: TensorRT wants output channels along its first axis."""
+    return form.edges == "inputs" and layer.op_type == "MatMul"
 
 
 def quantize_layer(

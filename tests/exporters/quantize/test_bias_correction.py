@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from edgecnn.data.dataset import Split
 from edgecnn.exporters.quantize import QuantizeConfig
-from edgecnn.exporters.quantize.bias_correction import correct_biases, weight_errors
+from edgecnn.exporters.quantize.bias_correction import correct_biases, weight_error, weight_errors
 from edgecnn.exporters.quantize.calibrate import Calibrator
+from edgecnn.exporters.quantize.concat_scales import settle_scales
+from edgecnn.exporters.quantize.emit import emit
 from edgecnn.exporters.quantize.placement import place
+from edgecnn.exporters.quantize.scales import choose_quantizer
 from edgecnn.preprocess import prepare
 from edgecnn.specs import Preprocess, TensorSpec
 
@@ -98,3 +101,39 @@ def test_a_shared_bias_is_not_changed_under_the_other(parse: Callable[..., Any],
     one, other = (node.inputs[2].const_value.numpy() for node in fixed.graph if node.op_type == "Conv")
     assert np.any(one != other)
     assert not any(node.inputs[2].const_value.numpy().any() for node in model.graph if node.op_type == "Conv")
+
+
+@pytest.mark.parametrize("target", ["cpu-x86", "trt"])
+def test_errors_are_those_of_the_integers_in_the_file(
+    parse: Callable[..., Any], calibrator: Calibrator, target: str
+) -> None:
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((6, 1, 3, 3)) * np.array([1, 1, 1e-6, 1, 5, 1])[:, None, None, None],
+        "b": np.array([0, 1, 50, 0, 0, 2]),
+        "u": rng.standard_normal((54, 5)) * np.geomspace(0.01, 10, 5),
+        "v": rng.standard_normal((5, 4)),
+    }
+    model = parse(
+        "g (float[N,1,8,8] x) => (float[N,4] y) "
+        "{ a = Conv<strides=[3,3], pads=[1,1,1,1]>(x, w, b) r = Relu(a) f = Flatten(r) m = MatMul(f, u) y = Gemm(m, v) }",
+        **{name: array.astype(np.float32) for name, array in constants.items()},
+    )
+    config = QuantizeConfig(target=target, min_channels=1)
+    placement = place(model, form=config.form, min_channels=1)
+    ranges = calibrator.tables(model, placement.observed, ("minmax",))["minmax"].ranges
+    settled = settle_scales(placement, ranges)
+    wanted = {
+        node.name: weight_error(node, choose_quantizer(settled[node.inputs[0]], config.form).scale, config)
+        for node in placement.nodes
+        if node.op_type in ("Conv", "MatMul")
+    }
+    floats = {node.name: node.inputs[1].const_value.numpy() for node in model.graph if node.name in wanted}
+    assert len(wanted) == 2
+    emit(model, placement, ranges, config)
+    for node in model.graph:
+        if node.name in wanted:
+            integers, scale, _ = (value.const_value.numpy() for value in node.inputs[1].producer().inputs)
+            shape = (-1, 1, 1, 1) if node.op_type == "Conv" else (1, -1)
+            found = integers * (scale.reshape(shape) if scale.ndim else scale) - floats[node.name]
+            assert np.allclose(found, wanted[node.name], atol=1e-9)
