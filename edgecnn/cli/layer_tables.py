@@ -49,7 +49,9 @@ def _caption(report: LayerReport) -> str:
     if "reordered" in matches:
         lines.append("reordered: a rewrite moved the channels")
     if any(layer.clipped for layer in report.layers):
-        lines.append("clipped: the activation further behind joined the quantizer; the reference was clipped by it as well")
+        lines.append(
+            "clipped: the activation further behind joined the quantizer; the reference was clipped by it as well"
+        )
     if report.unmatched:
         lines.append(f"{report.unmatched} tensors of the reference are not in this file: a rewrite took them")
     return "\n".join(lines)

@@ -193,6 +193,66 @@ def test_channels_that_a_rewrite_scaled_or_moved_are_told_from_noise() -> None:
     assert not power_of(noisy[:, :4], expected).same_shape
 
 
+def test_channels_that_a_rewrite_both_scaled_and_moved() -> None:
+    rng = np.random.default_rng(1)
+    expected = rng.standard_normal((16, 24, 4, 4)) * np.arange(1, 25)[:, None, None]
+    factors = 2.0 ** rng.integers(-3, 4, (24, 1, 1))
+    moved = (expected * factors)[:, rng.permutation(24)]
+    moved += 0.3 * moved.std(axis=(0, 2, 3), keepdims=True) * rng.standard_normal(moved.shape)
+    assert power_of(moved, expected).result(rewritten=True) == ("reordered", None)
+    assert power_of(moved, expected).result(rewritten=False)[0] == "same"
+    others = rng.standard_normal(moved.shape) * moved.std(axis=(0, 2, 3), keepdims=True)
+    assert power_of(others, expected).result(rewritten=True)[0] == "same"
+
+
+def test_what_an_activation_behind_a_concatenation_clips_is_clipped_in_both(
+    tiny: Path, parse: Callable[..., Any], pictures: Pictures, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    model = parse(
+        """g (float[N,1,8,8] input) => (float[N,4] logits) {
+            a = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(input, w1)
+            b = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(input, w2)
+            c = Concat<axis=1>(a, b)
+            r = Relu(c)
+            g = GlobalAveragePool(r)
+            f = Flatten(g)
+            logits = Gemm<transB=1>(f, w3)
+        }""",
+        w1=rng.standard_normal((8, 1, 3, 3)).astype(np.float32),
+        w2=rng.standard_normal((8, 1, 3, 3)).astype(np.float32),
+        w3=rng.standard_normal((4, 16)).astype(np.float32),
+    )
+    stamp(model, load_artifact(tiny).spec, ())
+    source = tmp_path / "concat.onnx"
+    write_model(model, source)
+    config = QuantizeConfig(min_channels=1)
+    made = quantize(source, tmp_path / "int8.onnx", calibration=pictures.images, config=config).artifact
+    layers = by_tensor(compare_layers(made, load_artifact(source), pictures))
+    assert [layers[name].clipped for name in ("a", "b", "r", "logits")] == [True, True, False, False]
+    assert layers["a"].low == 0
+    assert min(noise(layers[name]) for name in ("a", "b", "r")) > 20
+
+
+@pytest.mark.slow
+def test_no_layer_of_a_rewritten_network_looks_wrong(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edgecnn.data import open_named
+    from edgecnn.exporters.network import ExportOptions, export_network
+    from edgecnn.zoo.registry import bundled_form
+
+    form = bundled_form("shufflenet_v1")
+    assert form is not None
+    source = export_network(form, tmp_path / "net.onnx", ExportOptions()).path
+    data = open_named("fashion-mnist")
+    made = quantize(source, tmp_path / "int8.onnx", calibration=data.split("calibration")).artifact
+    report = compare_layers(made, load_artifact(source), data)
+    matches = [one.match for one in report.layers]
+    assert matches.count("reordered") >= 3
+    assert report.layers[-1].match == "same"
+    assert min(one.sqnr_db for one in report.layers if one.sqnr_db is not None) > 6
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
