@@ -55,6 +55,8 @@ class Difference:
             the mean square of the difference. None where an output is not finite, where nothing differs, or where the
             reference answers the same to all inputs.
         agreement: share of the inputs with the same first class in the first output, 0..1.
+        spread: standard deviation of the reference's answers from input to input, over their greatest magnitude, in the output
+            of `sqnr_db`; None where that is.
     """
 
     inputs: int
@@ -63,6 +65,7 @@ class Difference:
     max: float | None
     sqnr_db: float | None
     agreement: float
+    spread: float | None = None
 
 
 def compare_on_images(
@@ -151,14 +154,16 @@ def measure_difference(answers: Iterable[tuple[Answers, Answers]]) -> Difference
         if not output.is_finite:
             return Difference(inputs=inputs, output=name, mean=None, max=None, sqnr_db=None, agreement=agreement)
     worst = max(outputs, key=lambda name: outputs[name].max)
-    known = [output.sqnr_db for output in outputs.values() if output.sqnr_db is not None]
+    known = [(output.sqnr_db, output.spread) for output in outputs.values() if output.sqnr_db is not None]
+    sqnr_db, spread = min(known, default=(None, None))
     return Difference(
         inputs=inputs,
         output=worst,
         mean=outputs[worst].mean,
         max=outputs[worst].max,
-        sqnr_db=min(known, default=None),
+        sqnr_db=sqnr_db,
         agreement=agreement,
+        spread=spread,
     )
 
 
@@ -200,10 +205,18 @@ class _Output:
     @property
     def sqnr_db(self) -> float | None:
         """Signal over noise, dB; what all answers have in common is no signal. None without noise or signal."""
-        common = float((np.asarray(self._sum) ** 2).sum()) / self._inputs
-        signal = self._power - common
+        return decibels(self._signal, self._noise)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the reference from input to input, over its greatest magnitude."""
+        return float(np.sqrt(self._signal / self._values)) / self._scale
+
+    @property
+    def _signal(self) -> float:
+        signal = self._power - float((np.asarray(self._sum) ** 2).sum()) / self._inputs
         # What is left of the power by rounding alone is no signal.
-        return decibels(signal, self._noise) if signal > 1e-12 * self._power else None
+        return signal if signal > 1e-12 * self._power else 0.0
 
     @property
     def _scale(self) -> float:

@@ -72,7 +72,9 @@ def verify(
     What fails unless other bounds are given:
       accuracy        more than 0.1 points off a top-1 that is stated on the same images
       fp32 and fp32   an output off by more than 1e-4 of the greatest
-      int8 and fp32   with --data, noise above half the signal (SQNR below 6 dB);
+      int8 and fp32   with --data, noise above half of what the answers differ by
+                      from image to image (below 6 dB), unless every image keeps its
+                      first class and no output is off by more than 2% of the greatest;
                       on random inputs they are not judged: give --tolerance or --data
       any             an output that is not finite
     Accuracy does not apply to random weights and to other data sets.
@@ -166,6 +168,9 @@ def _show(results: Sequence[Verification]) -> None:
     ]
     if any(one.parity for one in results):
         notes.append("errors: relative to the greatest output of the reference")
+        notes.append(
+            "between images: variance of the reference's answers from image to image over the mean square of the error"
+        )
     rows = list(zip(*columns.values(), strict=True))
     title = f"edgecnn verify, backend {results[0].backend}"
     print_table(title, list(columns), rows, left=("model", "verdict"), caption="\n".join(notes))
@@ -198,7 +203,7 @@ def _parity_columns(checks: Sequence[ParityCheck | None]) -> dict[str, list[str]
         "mean error": [_error_text(one.mean) if one else "-" for one in found],
         "max error": [_error_text(one.max) if one else "-" for one in found],
         "allowed": ["-" if check is None or check.tolerance is None else f"{check.tolerance:g}" for check in checks],
-        "SQNR dB": ["-" if one is None or one.sqnr_db is None else f"{one.sqnr_db:.1f}" for one in found],
+        "between images, dB": ["-" if one is None or one.sqnr_db is None else f"{one.sqnr_db:.1f}" for one in found],
         "same first class %": [percent_text(one.agreement if one else None) for one in found],
     }
 

@@ -95,7 +95,7 @@ def test_int8_beside_its_float_form(run_edgecnn: Run, tmp_path: Path) -> None:
 
 def test_help_says_what_fails(run_edgecnn: Run) -> None:
     done = run_edgecnn("verify", "--help")
-    for text in ("more than 0.1 points", "more than 1e-4 of the greatest", "SQNR below 6 dB", "are not judged"):
+    for text in ("more than 0.1 points", "more than 1e-4 of the greatest", "(below 6 dB)", "are not judged"):
         assert text in done.stdout
 
 

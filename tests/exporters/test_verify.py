@@ -189,6 +189,7 @@ def test_the_difference_is_relative_to_the_greatest_output() -> None:
     # By hand: columns (1, 4, -8) and (2, 0, -9) have the means -1 and -7/3; the differences are 1 and 10.
     signal = (4 + 25 + 49) + (169 + 49 + 400) / 9
     assert found.sqnr_db == pytest.approx(10 * np.log10(signal / 101))
+    assert found.spread == pytest.approx(np.sqrt(signal / 6) / 9)
 
 
 def test_of_several_outputs_the_one_that_differs_most_counts() -> None:
@@ -285,12 +286,35 @@ def test_int8_on_images_is_judged_by_its_noise(tiny: Path, int8: Path, quarters:
     assert broken.parity.verdict == "fail"
     assert broken.parity.difference.sqnr_db is not None
     assert broken.parity.difference.sqnr_db < 1
-    with pytest.raises(ParityError, match=r"96 images, noise over signal, allowed 0\.501"):
+    with pytest.raises(ParityError, match=r"96 images, over what the answers differ by.*, allowed 0\.501"):
         hold([replace(broken, accuracy=None)])
     allowed = VerifyOptions(against=str(tiny), tolerance=5.0)
     free = verify(load_artifact(tmp_path / "broken.onnx"), allowed, evaluation=quarters).parity
     assert free is not None
     assert (free.verdict, free.least_sqnr_db) == ("ok", None)
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.01, "ok"), (0.03, "fail")])
+def test_answers_that_hardly_differ_from_image_to_image(
+    write: Write, tiny: Path, int8: Path, quarters: Quarters, tmp_path: Path, off: float, verdict: str
+) -> None:
+    """The reference's first logit is a thousand: little noise beside it, much beside what the images make of it."""
+    reference = write(name="far.onnx", bias=1000.0)
+    model = onnx.load(int8)
+    model.graph.node[-1].output[0] = "near"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([1000 * (1 + off), 0, 0, 0]), "far"))
+    model.graph.node.append(onnx.helper.make_node("Add", ["near", "far"], ["logits"], name="far"))
+    onnx.save(model, tmp_path / "far.int8.onnx")
+    result = verify(
+        load_artifact(tmp_path / "far.int8.onnx"), VerifyOptions(against=str(reference.path)), evaluation=quarters
+    )
+    assert result.parity is not None
+    assert result.parity.difference.agreement == 1
+    assert (result.parity.verdict, (result.parity.difference.sqnr_db or 99) < 6) == (verdict, True)
+    if verdict == "fail":
+        with pytest.raises(ParityError) as caught:
+            hold([replace(result, accuracy=None)])
+        assert "the answers hardly differ from image to image" in (caught.value.hint or "")
 
 
 def test_int8_on_random_inputs_is_not_judged_unless_a_tolerance_is_given() -> None:
