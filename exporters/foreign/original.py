@@ -13,6 +13,8 @@ from edgecnn.exporters.foreign.cleanup import clean
 from edgecnn.exporters.foreign.signature import ARGMAX, SOFTMAX, Head, ImageInput
 from edgecnn.exporters.foreign.source import read_source
 from edgecnn.exporters.pixels import random_feeds
+from edgecnn.exporters.quantize.checks import read_graph
+from edgecnn.exporters.quantize.culprit import blame
 from edgecnn.runtimes import open_session
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact
@@ -42,7 +44,7 @@ def compare_with_original(
 
     Raises:
         ParityError: they differ by more than RELATIVE_TOLERANCE.
-        ExportError: nothing here runs the original.
+        ExportError: nothing here runs the original, or what it gives is not finite; the first such node is named.
     """
     generator = np.random.default_rng(seed)
     engine, original = _open(path, image, head)
@@ -50,6 +52,7 @@ def compare_with_original(
         for batch in batches:
             feed, images = random_feeds(generator, artifact, batch)
             expected = _whole(original, images, image)
+            _check_finite(expected, path, artifact, feed)
             actual = session.run({session.inputs[0].name: feed})[session.outputs[0].name]
             where = f"batch {batch}"
             try:
@@ -60,6 +63,14 @@ def compare_with_original(
                 error.hint = error.hint or _batch_hint(image, batch)
                 raise
     return engine
+
+
+def _check_finite(expected: Mapping[str, Array], path: Path, artifact: Artifact, feed: Array) -> None:
+    """Raise ExportError, naming a node, where the original's scores for random images are not numbers."""
+    if all(np.isfinite(array).all() for array in expected.values()):
+        return
+    found = blame(read_graph(artifact.path), feed, "random images") or "it gives scores that are not finite"
+    raise ExportError(f"{path}: {found}", "nothing can be compared with it: check its weights")
 
 
 def _batch_hint(image: ImageInput, batch: int) -> str:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from edgecnn.data.dataset import Split
 from edgecnn.errors import BadInput, QuantizeError
-from edgecnn.exporters.passes.base import label
 from edgecnn.exporters.quantize.calibration_cache import RangeCache, RangeTable, cache_key
 from edgecnn.exporters.quantize.calibration_images import digest, prepared_batches, spread
 from edgecnn.exporters.quantize.config import Method, QuantizeConfig
+from edgecnn.exporters.quantize.culprit import blame
 from edgecnn.exporters.quantize.histogram import Histogram
 from edgecnn.exporters.quantize.methods import GROUP, HISTOGRAM_METHODS, MOMENTUM, Observation, choose_range
 from edgecnn.exporters.quantize.probe import Probe, with_outputs
@@ -166,7 +166,7 @@ class Calibrator:
         for feed, number in prepared_batches(self._source, self._preprocess, self.images, probe.batch_size(first)):
             tensors = probe.run(feed)
             if not observer.add(tensors, feed):
-                raise _not_finite(model, tensors)
+                raise _not_finite(model, feed)
             done += number
             on_progress(done, len(self.images))
         if observer.one_colour and not self._any_images:
@@ -231,13 +231,11 @@ def _names(model: ir.Model, tensors: Sequence[ir.Value]) -> list[str]:
     return list(dict.fromkeys(value.name for value in (*tensors, *model.graph.outputs) if value.name))
 
 
-def _not_finite(model: ir.Model, tensors: Mapping[str, Array]) -> QuantizeError:
-    """Return the error for the first node, in graph order, whose output is not finite."""
-    wrong = {name for name, array in tensors.items() if not np.isfinite(array).all()}
-    for node in model.graph:
-        if any(value.name in wrong for value in node.outputs):
-            return QuantizeError(
-                f"node {label(node)} gives values that are not finite on the calibration images",
-                "check the weights, and that the preprocessing is the one of the training",
-            )
-    return QuantizeError("the model's input is not finite on the calibration images", "check mean and std")
+def _not_finite(model: ir.Model, feed: Array) -> QuantizeError:
+    """Return the error for the first node, in graph order, whose output is not finite; observed or not."""
+    if not np.isfinite(feed).all():
+        return QuantizeError("the model's input is not finite on the calibration images", "check mean and std")
+    return QuantizeError(
+        blame(model, feed, "the calibration images"),
+        "check the weights, and that the preprocessing is the one of the training",
+    )

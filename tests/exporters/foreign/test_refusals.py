@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import onnx
 from onnx import TensorProto, helper
 
-from edgecnn.errors import BadInput, EdgecnnError, UnsupportedOp
+from edgecnn.errors import BadInput, EdgecnnError, ExportError, UnsupportedOp
 from edgecnn.exporters.foreign.file import export_file
 from edgecnn.exporters.foreign.options import ForeignOptions, Meaning, read_labels
 
@@ -247,3 +247,21 @@ def test_labels_files(tmp_path: Path, content: bytes | None, text: str) -> None:
         read_labels(path)
     path.write_text("cat\nbig dog\n")
     assert read_labels(path) == ("cat", "big dog")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (
+            "[first] c = Conv(image, w) p = GlobalAveragePool(c)",
+            r"node first \(Conv\) has weights that are not finite: w",
+        ),
+        (
+            "c = Relu(image) [bad] d = Log(c) p = GlobalAveragePool(d)",
+            r"node bad \(Log\) gives values .* on random images",
+        ),
+    ],
+)
+def test_an_original_that_is_not_finite_names_its_node(save: Save, body: str, text: str) -> None:
+    weights = {"w": np.full((3, 3, 1, 1), np.nan, np.float32)} if " w)" in body else {}
+    refuse(save(f"{HEAD} {{ {body} scores = Flatten(p) }}", opset=13, **weights), ExportError, text)
