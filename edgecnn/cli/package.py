@@ -42,6 +42,9 @@ _TRITON_ONLY = "for triton: "
 @click.option(
     "--target", metavar="|".join(TARGETS), help="for app: what it runs on.  [default: the file's own, or cpu-x86]"
 )
+@click.option(
+    "--wheel", type=click.Path(path_type=Path), metavar="FILE", help="for app: edgecnn's own wheel, to put in."
+)
 @click.option("--name", default="", help=_TRITON_ONLY + "the model's name.  [default: the file's]")
 @click.option(
     "--backend", type=click.Choice(get_args(Backend)), help=_TRITON_ONLY + "what serves.  [default: onnxruntime]"
@@ -105,7 +108,7 @@ def package(
 
 
 def _triton(models: tuple[Path, ...], output: Path, force: bool, given: dict[str, Any]) -> tuple[ServedModel, ...]:
-    _refuse(given, ("target",), "triton")
+    _refuse(given, ("target", "wheel"), "triton")
     name = given.pop("name", "")
     if given.pop("no_batching", False):
         given["batching"] = False
@@ -117,10 +120,10 @@ def _triton(models: tuple[Path, ...], output: Path, force: bool, given: dict[str
 
 
 def _app(models: tuple[Path, ...], output: Path, force: bool, given: dict[str, Any]) -> AppFolder:
-    _refuse(given, [name for name in given if name != "target"], "app")
+    _refuse(given, [name for name in given if name not in ("target", "wheel")], "app")
     if len(models) > 1:
         raise Contradiction(f"one folder for {len(models)} models", "package each into a folder of its own")
-    return package_app(models[0], output, target=given.get("target", ""), force=force)
+    return package_app(models[0], output, target=given.get("target", ""), wheel=given.get("wheel"), force=force)
 
 
 def _refuse(given: dict[str, Any], names: Sequence[str], purpose: str) -> None:

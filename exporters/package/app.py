@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any
 import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.errors import BadInput, Contradiction
-from edgecnn.exporters.package.appfiles import example_text, is_tested, readme_text, requirements, requirements_text
+from edgecnn.exporters.package.appfiles import (
+    check_wheel,
+    example_text,
+    is_tested,
+    readme_text,
+    requirements,
+    requirements_text,
+)
 from edgecnn.exporters.package.folders import copy_model, place, staging, write_file
 from edgecnn.exporters.package.manifest import SUMS, PackagedFile, check_manifest, list_files, write_manifest
 from edgecnn.exporters.package.source import LABELS, check_pixels_for_trt, labels_text, stated_targets
@@ -51,17 +59,26 @@ class AppFolder:
     notes: tuple[str, ...] = ()
 
 
-def package_app(source: str | Path, folder: str | Path, *, target: str = "", force: bool = False) -> AppFolder:
+def package_app(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    target: str = "",
+    wheel: str | Path | None = None,
+    force: bool = False,
+) -> AppFolder:
     """Write a folder from which an application can classify images on the target.
 
     Args:
         source: the .onnx file.
         folder: where to; it must not be there or be empty.
         target: what it runs on; empty for the target that the file names, or cpu-x86.
+        wheel: edgecnn's own wheel, of this version; it is put into the folder, and pip finds it there.
         force: replace a folder that edgecnn wrote before.
 
     Raises:
-        BadInput: a file that is no model or does not say how images become its input, or a folder that is not empty.
+        BadInput: a file that is no model or does not say how images become its input, a folder that is not empty, or a wheel
+            of something else.
         Contradiction: a target that the file is not for.
         UnknownName: no such target.
     """
@@ -69,9 +86,10 @@ def package_app(source: str | Path, folder: str | Path, *, target: str = "", for
     _check_source(artifact)
     chosen = _target(artifact, target)
     _check_folder(folder, force)
+    carried = check_wheel(Path(wheel)) if wheel is not None else None
     with staging(folder) as stage:
         built = stage / "folder"
-        files = _build(artifact, chosen, built)
+        files = _build(artifact, chosen, carried, built)
         # An empty folder may be a mount, which cannot be replaced: it is filled.
         filled = folder.is_dir() and not any(folder.iterdir())
         moves = [(child, folder / child.name) for child in sorted(built.iterdir())] if filled else [(built, folder)]
@@ -160,15 +178,17 @@ def _manifest_of(folder: Path) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) and data.get("schema") == SCHEMA else None
 
 
-def _build(artifact: Artifact, target: Target, folder: Path) -> tuple[PackagedFile, ...]:
+def _build(artifact: Artifact, target: Target, wheel: Path | None, folder: Path) -> tuple[PackagedFile, ...]:
     name, spec = artifact.path.name, artifact.spec
     folder.mkdir()
     copy_model(artifact, folder / name)
     texts = {
         "example.py": example_text(name, target.backend),
-        "requirements.txt": requirements_text(target),
-        "README.md": readme_text(artifact, target),
+        "requirements.txt": requirements_text(target, has_wheel=wheel is not None),
+        "README.md": readme_text(artifact, target, has_wheel=wheel is not None),
     }
+    if wheel is not None:
+        shutil.copyfile(wheel, folder / wheel.name)
     if labels := labels_text(artifact):
         texts[LABELS] = labels
     for file, text in texts.items():

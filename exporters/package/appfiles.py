@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import edgecnn
+from edgecnn.errors import BadInput
 from edgecnn.exporters.targets import Target
 from edgecnn.specs import Artifact, Preprocess
 from edgecnn.toml import read_toml
@@ -29,6 +31,12 @@ with edgecnn.load(model, backend={backend}) as classifier:
     for best in classifier.classify(read_image(sys.argv[1]), top=3):
         print(f"{{best.probability:.3f}} {{best.label}}")
 '''
+
+_WHEEL_INSIDE = "edgecnn itself is the wheel beside this file."
+_WHEEL_ELSEWHERE = (
+    f"pip finds edgecnn {edgecnn.__version__} where an index has it. Elsewhere build the wheel, `make wheel` in edgecnn's "
+    "repository, and say where it is: `pip install --find-links FOLDER_WITH_WHEEL -r requirements.txt`."
+)
 
 
 def example_text(model: str, backend: str) -> str:
@@ -52,13 +60,27 @@ def is_tested(target: Target) -> bool:
     return bool(_pins()[target.name]["tested"])
 
 
-def requirements_text(target: Target) -> str:
-    """Return requirements.txt."""
+def check_wheel(path: Path) -> Path:
+    """Return the path of edgecnn's wheel of this version.
+
+    Raises:
+        BadInput: it is no wheel, or one of something else.
+    """
+    wanted = f"edgecnn-{edgecnn.__version__}-"
+    if not (path.name.startswith(wanted) and path.suffix == ".whl" and zipfile.is_zipfile(path)):
+        raise BadInput("wheel", "make wheel writes it to dist", expected=f"{wanted}py3-none-any.whl", got=str(path))
+    return path
+
+
+def requirements_text(target: Target, *, has_wheel: bool) -> str:
+    """Return requirements.txt; pip reads a folder in it as beside this file."""
+    hint = f"# edgecnn {edgecnn.__version__} from an index, or else: pip install --find-links FOLDER_WITH_WHEEL -r requirements.txt"
+    found = "--find-links ." if has_wheel else hint
     state = "the versions that edgecnn is tested with" if is_tested(target) else "not tested on such a machine"
-    return "\n".join((f"# For {target.title}: {state}.", *requirements(target), ""))
+    return "\n".join((f"# For {target.title}: {state}.", found, *requirements(target), ""))
 
 
-def readme_text(artifact: Artifact, target: Target) -> str:
+def readme_text(artifact: Artifact, target: Target, *, has_wheel: bool) -> str:
     """Return the README.md of a folder: what is in it, how to run it, what the file expects and how good it is."""
     spec, name = artifact.spec, artifact.path.name
     dataset = f", trained on {spec.dataset}" if spec.dataset else ""
@@ -70,6 +92,7 @@ def readme_text(artifact: Artifact, target: Target) -> str:
             "    python -m venv ../venv\n"
             "    ../venv/bin/pip install -r requirements.txt\n"
             "    ../venv/bin/python example.py IMAGE\n\n"
+            f"{_WHEEL_INSIDE if has_wheel else _WHEEL_ELSEWHERE}\n\n"
             f"Python 3.10 or newer on 64-bit Linux. The backend is `{target.backend}`; it never silently becomes another."
         ),
         "## Input": "\n".join(f"- {line}" for line in preprocess_lines(spec.preprocess)) if spec.preprocess else "",

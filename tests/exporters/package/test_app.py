@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,41 @@ def test_the_example_runs_from_its_folder(tmp_path: Path, image: Path) -> None:
     assert [float(share) for share, _ in lines] == pytest.approx([one.probability for one in expected], abs=6e-4)
     assert len([line for line in (moved / "example.py").read_text().splitlines() if line]) <= 10
     check_app(moved)
+
+
+def test_the_wheel_goes_into_the_folder_and_pip_finds_it_there(tmp_path: Path) -> None:
+    wheel = tmp_path / f"edgecnn-{edgecnn.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        info = f"edgecnn-{edgecnn.__version__}.dist-info"
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: edgecnn\nVersion: {edgecnn.__version__}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    plain = package_app(TINY_INT8, tmp_path / "plain")
+    for page in ("README.md", "requirements.txt"):
+        assert "--find-links FOLDER_WITH_WHEEL" in (plain.path / page).read_text()
+    written = package_app(TINY_INT8, tmp_path / "app", wheel=wheel)
+    assert wheel.name in {file.name for file in check_app(written.path).files}
+    only = written.path / "only.txt"
+    lines = (written.path / "requirements.txt").read_text().splitlines()
+    only.write_text("\n".join(line for line in lines if line.startswith(("--find-links", "edgecnn=="))))
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--no-index", "--no-deps", "-d", "got", "-r", str(only)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, [path.name for path in (tmp_path / "got").iterdir()]) == (0, [wheel.name]), done.stderr
+
+
+@pytest.mark.parametrize("name", ["other-1.0-py3-none-any.whl", f"edgecnn-{edgecnn.__version__}-py3-none-any.whl"])
+def test_a_wheel_of_something_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"no archive")
+    with pytest.raises(BadInput, match="wheel: expected edgecnn-"):
+        package_app(TINY_INT8, tmp_path / "app", wheel=tmp_path / name)
+    assert not (tmp_path / "app").exists()
 
 
 def test_what_is_in_the_folder(tmp_path: Path, knowing: Path) -> None:
