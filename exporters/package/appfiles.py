@@ -74,7 +74,7 @@ def check_wheel(path: Path) -> Path:
 
 def requirements_text(target: Target, *, has_wheel: bool) -> str:
     """Return requirements.txt; pip reads a folder in it as beside this file."""
-    hint = f"# edgecnn {edgecnn.__version__} from an index, or else: pip install --find-links FOLDER_WITH_WHEEL -r requirements.txt"
+    hint = "# edgecnn is from an index, or else: pip install --find-links FOLDER_WITH_WHEEL -r requirements.txt"
     found = "--find-links ." if has_wheel else hint
     state = "the versions that edgecnn is tested with" if is_tested(target) else "not tested on such a machine"
     return "\n".join((f"# For {target.title}: {state}.", found, *requirements(target), ""))

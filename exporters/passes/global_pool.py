@@ -12,9 +12,9 @@ _SPATIAL = (2, 3)
 
 
 class GlobalPool(Pass):
-    """Turns two means over height and width, dimensions kept, into GlobalAveragePool.
+    """Turns two means over height and width into GlobalAveragePool.
 
-    1. ReduceMean over the last two of four dimensions.
+    1. ReduceMean over the last two of four dimensions; where it drops them, a Flatten follows.
     2. AveragePool whose window is the whole image.
     """
 
@@ -29,7 +29,7 @@ class GlobalPool(Pass):
 
 
 def _is_spatial_mean(node: ir.Node) -> bool:
-    if not is_op(node, "ReduceMean") or attribute(node, "keepdims", 1) != 1:
+    if not is_op(node, "ReduceMean"):
         return False
     shape = dimensions(node.inputs[0])
     if shape is None or len(shape) != _RANK:
@@ -59,5 +59,10 @@ def _axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _replace(node: ir.Node) -> None:
-    pool = insert_before(node, "GlobalAveragePool", [node.inputs[0]], wish=f"{node.name or node.op_type}_global")
-    replace_output(node, pool)
+    source, name = node.inputs[0], node.name or node.op_type
+    assert source is not None and source.shape is not None
+    shape = ir.Shape([*source.shape[:2], 1, 1])
+    result = insert_before(node, "GlobalAveragePool", [source], wish=f"{name}_global", shape=shape)
+    if is_op(node, "ReduceMean") and attribute(node, "keepdims", 1) == 0:
+        result = insert_before(node, "Flatten", [result], {"axis": 1}, wish=f"{name}_flat", shape=ir.Shape(shape[:2]))
+    replace_output(node, result)
