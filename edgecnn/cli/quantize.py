@@ -75,6 +75,9 @@ PRECISIONS = ("int8", "fp16", "bf16")
     is_flag=True,
     help="7-bit weights, for x86 processors without VNNI, whose 8-bit products saturate.",
 )
+@click.option(
+    "--no-time", is_flag=True, help="Do not time int8 beside fp32, which says whether it is faster here at all."
+)
 @click.option("--no-cache", is_flag=True, help="Observe ranges again, and do not keep them.")
 @output_option("File to write, for one MODEL.  [default: beside it, <name>.int8.onnx or <name>.<target>.int8.onnx]")
 @json_option
@@ -84,6 +87,7 @@ def quantize(
     calibration: str | None,
     precision: Precision,
     no_cache: bool,
+    no_time: bool,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -111,6 +115,7 @@ def quantize(
                     config=config,
                     precision=precision,
                     cache=not no_cache,
+                    timed=not no_time,
                 )
             )
     finally:
@@ -128,6 +133,7 @@ def quantize_file(
     config: QuantizeConfig | None = None,
     precision: Precision = "int8",
     cache: bool = True,
+    timed: bool = False,
 ) -> QuantizeResult | HalfResult:
     """Quantize one file with progress on standard error; the output lies beside it unless it is named."""
     config = config or QuantizeConfig(precision=precision)
@@ -136,7 +142,7 @@ def quantize_file(
     if images.note:
         say(images.note)
     evaluation = images.evaluation
-    convert = _converter(precision)
+    convert = _converter(precision, timed=timed)
     with progress(f"quantizing {source.name}") as advance:
         return convert(
             source,
@@ -164,10 +170,10 @@ def default_output(source: Path, precision: Precision, target: str) -> Path:
     return source.with_name(f"{source.stem}{middle}.{precision}.onnx")
 
 
-def _converter(precision: Precision) -> Callable[..., QuantizeResult | HalfResult]:
+def _converter(precision: Precision, *, timed: bool) -> Callable[..., QuantizeResult | HalfResult]:
     """Return what writes a file of that precision; all take what `edgecnn.exporters.quantize.quantize` takes."""
     if precision == "int8":
-        return quantize_model
+        return partial(quantize_model, timed=timed)
     from edgecnn.exporters.halfprecision import convert_precision  # noqa: PLC0415 (int8 has no use for it)
 
     return partial(convert_precision, precision=precision)

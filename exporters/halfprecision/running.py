@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator
 
 from edgecnn.data.dataset import Split
 from edgecnn.errors import QuantizeError
 from edgecnn.exporters.accuracy import require_preprocess
 from edgecnn.exporters.compare import Answers, Difference, measure_difference
-from edgecnn.exporters.engines import why_unusable
+from edgecnn.exporters.engines import is_here, why_unusable
 from edgecnn.exporters.quantize.calibration_images import prepared_batches, spread
 from edgecnn.exporters.quantize.finish import check_finite, run_once
 from edgecnn.exporters.targets import Target
@@ -43,6 +44,11 @@ def choose_backend(artifact: Artifact, images: Split, target: Target, on_note: C
         on_note(
             f"it is run by backend cpu, not that of target {target.name}: {reason}; cpu computes in fp32 where the "
             "processor has no fp16 arithmetic, and loses less"
+        )
+    elif artifact.precision == "fp16" and name == "cpu" and not is_here(target):
+        on_note(
+            f"it is run by backend cpu on this machine, {platform.machine()}, which computes fp16 in fp32 and loses less than "
+            f"target {target.name} does"
         )
     check_finite(run_once(artifact, images, name), artifact.precision)
     return name

@@ -25,6 +25,7 @@ from edgecnn.exporters.quantize.judge import Judge
 from edgecnn.exporters.quantize.recipe import Recipe, SearchReport, Sensitivity
 from edgecnn.exporters.quantize.search import Search
 from edgecnn.exporters.quantize.sensitivity import rank_nodes
+from edgecnn.exporters.quantize.timing import time_ratio
 from edgecnn.exporters.quantize.workshop import Built, Workshop
 from edgecnn.specs import Accuracy, Artifact, Step
 
@@ -46,6 +47,8 @@ class QuantizeResult:
         constant: nodes whose result never changed on the calibration images; it is held exactly.
         ranges_from_cache: whether no calibration was needed.
         search: what was tried to hold the bound, None without one.
+        time_ratio: time of the int8 file over that of the fp32 file on this machine; None where it was not asked for, or this
+            is no machine of the target's kind, or a search says it.
     """
 
     artifact: Artifact
@@ -60,6 +63,7 @@ class QuantizeResult:
     constant: tuple[str, ...] = ()
     ranges_from_cache: bool = False
     search: SearchReport | None = None
+    time_ratio: float | None = None
 
     @property
     def drop(self) -> float | None:
@@ -78,6 +82,7 @@ def quantize(
     labels: tuple[str, ...] = (),
     config: QuantizeConfig | None = None,
     cache: Path | None = None,
+    timed: bool = False,
     on_progress: Progress = lambda stage, done, total: None,
     on_note: Note = lambda line: None,
 ) -> QuantizeResult:
@@ -98,6 +103,7 @@ def quantize(
         labels: class names of that set, in index order; accuracy does not apply to a model with other classes.
         config: how to quantize.
         cache: folder where ranges are looked up and kept, None for nowhere.
+        timed: time both files as well, without a bound, and say so where int8 is the slower one on this machine.
         on_progress: called after every batch with the stage, what is done and what there is in all.
         on_note: called with one line for the user, about the cache for example.
 
@@ -112,7 +118,7 @@ def quantize(
     """
     config = config or QuantizeConfig()
     result = convert_file(
-        _Quantization,
+        partial(_Quantization, timed=timed),
         source,
         output,
         precision="int8",
@@ -131,7 +137,13 @@ def quantize(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Quantization(Conversion[QuantizeResult]):
-    """One quantization, its input checked."""
+    """One quantization, its input checked.
+
+    Attributes:
+        timed: whether both files are timed where no search does it.
+    """
+
+    timed: bool
 
     def write(self, path: Path) -> QuantizeResult:
         """Write the int8 file and return what came of it."""
@@ -204,6 +216,7 @@ class _Quantization(Conversion[QuantizeResult]):
         fp32, int8 = self._accuracies(path, report)
         if fp32 and int8:
             write_stamped(built.model, path, with_accuracy(spec, fp32, int8), lineage)
+        ratio = self._time(load_artifact(path)) if self.timed and report is None else None
         return QuantizeResult(
             artifact=self.original,
             fp32=fp32,
@@ -217,7 +230,15 @@ class _Quantization(Conversion[QuantizeResult]):
             constant=built.constant,
             ranges_from_cache=workshop.from_cache,
             search=report,
+            time_ratio=ratio,
         )
+
+    def _time(self, made: Artifact) -> float | None:
+        """Return int8 time over fp32 time, and say so where it is above 1."""
+        ratio, line = time_ratio(made, self.original, self.config.targets[0])
+        if line:
+            self.on_note(line)
+        return ratio
 
     def _accuracies(self, path: Path, report: SearchReport | None) -> tuple[Accuracy | None, Accuracy | None]:
         """Return the accuracy of source and result on all images: from the search, or measured now."""
@@ -225,6 +246,11 @@ class _Quantization(Conversion[QuantizeResult]):
             return report.trials[0].whole, report.trials[report.chosen].whole
         if self.evaluation is None:
             return None, None
+        target = self.config.targets[0]
+        if target.backend != "cpu":
+            self.on_note(
+                f"accuracy is that of backend cpu, not of {target.backend}, which target {target.name} runs on"
+            )
         measure = partial(measure_accuracy, split=self.evaluation, dataset=self.dataset)
         fp32 = measure(self.original, on_progress=partial(self.on_progress, "accuracy fp32"))
         return fp32, measure(load_artifact(path), on_progress=partial(self.on_progress, "accuracy int8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -34,6 +35,8 @@ def test_a_table_and_json(run_edgecnn: Run, tiny: Path, tmp_path: Path, target: 
     path = tmp_path / f"tiny.{target}.fp16.onnx"
     assert load_artifact(path).precision == "fp16"
     assert ("it is run by backend cpu, not that of target cuda" in done.stderr) == (target == "cuda")
+    elsewhere = target == "cpu-arm" and platform.machine() not in ("aarch64", "arm64")
+    assert ("which computes fp16 in fp32" in done.stderr) == elsewhere
     (result,) = json.loads(run_edgecnn(*arguments, "--json").stdout)
     assert (result["artifact"]["precision"], result["half"], result["drop_points"]) == ("fp16", None, None)
     assert (result["half_share"], result["blocked"], result["backend"]) == (1.0, [], "cpu")

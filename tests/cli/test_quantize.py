@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -64,6 +65,15 @@ def test_the_options_reach_the_file(run_edgecnn: Run, tiny: Path, tmp_path: Path
     }
     assert wanted.items() <= options.items()
     assert 0 < result["int8_share"] < 1
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the target is cpu-x86")
+def test_both_files_are_timed_unless_told_not_to(run_edgecnn: Run, tiny: Path) -> None:
+    timed, untimed = (run_edgecnn("quantize", "tiny.onnx", "--json", *more) for more in ((), ("--no-time",)))
+    (with_time,), (without,) = json.loads(timed.stdout), json.loads(untimed.stdout)
+    assert with_time["time_ratio"] > 0
+    assert without["time_ratio"] is None
+    assert "the time of fp32" not in untimed.stderr
 
 
 def load_nodes(path: Path) -> list[str]:

@@ -111,6 +111,17 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
     return changed
 
 
+@pytest.mark.parametrize(("target", "said"), [("cpu-arm", False), ("trt", True)])
+def test_accuracy_of_another_backend_than_the_targets_is_said(
+    go: Callable[..., QuantizeResult], target: str, said: bool
+) -> None:
+    notes: list[str] = []
+    result = go(config=QuantizeConfig(target=target), on_note=notes.append)
+    assert result.int8 is not None
+    assert result.time_ratio is None
+    assert any("accuracy is that of backend cpu" in note for note in notes) == said
+
+
 def test_an_int8_file_comes_out(go: Any, tiny: Path, output: Path, evaluation: Split) -> None:
     result = go()
     source, made = load_artifact(tiny), load_artifact(output)
