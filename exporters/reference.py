@@ -13,6 +13,7 @@ from edgecnn.errors import BadInput, UnknownName
 from edgecnn.exporters.compare import Answers, Side
 from edgecnn.exporters.network import OPTION_PREFIX
 from edgecnn.exporters.pixels import images_of
+from edgecnn.exporters.verifyoptions import is_module_name
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact, Step
 from edgecnn.zoo.network import Form
@@ -35,8 +36,38 @@ def torch_side(artifact: Artifact, *, weights: str | None = None) -> Side:
     form = form_of_artifact(artifact)
     module = build(form)
     load_weights(module, form, weights or _weights_of(artifact), seed=_seed(artifact))
-    module.eval()
+    return _side(artifact, module.eval(), "torch")
 
+
+def module_side(artifact: Artifact, reference: str, *, weights: str | None = None) -> Side:
+    """Return a user's network beside the file that was exported from it; this runs the user's code.
+
+    Args:
+        artifact: exported by edgecnn, or made from such a file.
+        reference: "pkg.module:name", as `edgecnn export` takes it.
+        weights: a state dict; None finds the one that the file names, or repeats the construction with the seed of the export.
+
+    Raises:
+        BadInput: no such network, or its weights are not where they could be found.
+        ExportError: the user's code failed.
+    """
+    from edgecnn.exporters.foreign.factory import AS_CONSTRUCTED, make_again  # noqa: PLC0415 (for this comparison only)
+
+    channels, *sides = _image_shape(artifact)
+    batch = artifact.spec.inputs[0].shape[0]
+    if weights is None and artifact.spec.weights != AS_CONSTRUCTED:
+        weights = _weights_of(artifact)
+    module = make_again(
+        reference,
+        (channels, sides[0], sides[1]),
+        weights=None if weights is None else Path(weights),
+        batch=batch if isinstance(batch, int) else None,
+        seed=_seed(artifact),
+    )
+    return _side(artifact, module, reference)
+
+
+def _side(artifact: Artifact, module: torch.nn.Module, name: str) -> Side:
     spec = artifact.spec
     target = spec.outputs[0]
 
@@ -45,7 +76,7 @@ def torch_side(artifact: Artifact, *, weights: str | None = None) -> Side:
             answer: Array = module(torch.from_numpy(images_of(feed, spec.preprocess))).numpy()
         return {target.name: answer}
 
-    return Side(name="torch", source=spec.inputs[0], targets=(target,), preprocess=spec.preprocess, run=run)
+    return Side(name=name, source=spec.inputs[0], targets=(target,), preprocess=spec.preprocess, run=run)
 
 
 def form_of_artifact(artifact: Artifact) -> Form:
@@ -58,7 +89,9 @@ def form_of_artifact(artifact: Artifact) -> Form:
     try:
         network = find(spec.network)
     except UnknownName:
-        raise BadInput(f"{artifact.path} is no network of the zoo", "compare it with a file: --against FILE") from None
+        raise BadInput(
+            f"{artifact.path} is no network of the zoo, which torch stands for", _hint_for_other(artifact)
+        ) from None
     options = _options(_export_step(artifact))
     bundled = bundled_form(network)
     sizes = _sizes(artifact)
@@ -75,6 +108,33 @@ def form_of_artifact(artifact: Artifact) -> Form:
             got=f"{form.title} with {_in_words(found)}",
         )
     return form
+
+
+def _hint_for_other(artifact: Artifact) -> str:
+    """Return what a file that is not of the zoo can be compared with."""
+    step = _export_step(artifact)
+    source = str(step.options.get("source", "")) if step else ""
+    # A name out of a file is never imported by itself: the user has to give it.
+    own = f"with the code it was made from: --against {source}, or " if is_module_name(source) else ""
+    return f"compare it {own}with a file: --against FILE"
+
+
+def _image_shape(artifact: Artifact) -> tuple[int, int, int]:
+    """Return (channels, height, width) of the images that torch takes.
+
+    Raises:
+        BadInput: one is open, or the input is no image.
+    """
+    spec = artifact.spec
+    shape = spec.inputs[0].shape[1:] if len(spec.inputs) == 1 else ()
+    if spec.preprocess is not None and spec.preprocess.in_graph:
+        shape = (*shape[2:], *shape[:2])
+    sizes = [side for side in shape if isinstance(side, int)]
+    if len(shape) != 3 or len(sizes) != 3:
+        raise BadInput(
+            f"input of {artifact.path}", expected="one image of one size", got=f"[{', '.join(map(str, shape))}]"
+        )
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _sizes(artifact: Artifact) -> dict[str, int]:

@@ -15,7 +15,7 @@ from edgecnn.exporters.compare import Difference, Side, compare_on_images, compa
 from edgecnn.exporters.decibels import amplitude_ratio
 from edgecnn.exporters.sqnr import LayerReport, compare_layers
 from edgecnn.exporters.stated import AccuracyCheck, Verdict, check_accuracy, not_applicable
-from edgecnn.exporters.verifyoptions import PUBLISHED, TORCH, VerifyOptions
+from edgecnn.exporters.verifyoptions import PUBLISHED, TORCH, VerifyOptions, is_module_name
 from edgecnn.runtimes import OpenOptions, open_session
 from edgecnn.specs import Artifact, Precision
 
@@ -46,7 +46,7 @@ class ParityCheck:
     """Outputs beside those of a reference.
 
     Attributes:
-        reference: a file, or "torch".
+        reference: a file, "torch" or the name of the user's code.
         inputs: "random", or the data set.
         difference: what was found.
         tolerance: greatest difference that is allowed, None for no such bound.
@@ -250,6 +250,11 @@ def _open_reference(artifact: Artifact, options: VerifyOptions) -> Iterator[tupl
         from edgecnn.exporters.reference import torch_side  # noqa: PLC0415 (torch, for this comparison only)
 
         yield torch_side(artifact, weights=options.weights), "fp32"
+        return
+    if is_module_name(options.against):
+        from edgecnn.exporters.reference import module_side  # noqa: PLC0415 (torch, for this comparison only)
+
+        yield module_side(artifact, options.against, weights=options.weights), "fp32"
         return
     reference = load_artifact(options.against)
     with _open_side(reference, options) as side:

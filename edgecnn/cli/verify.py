@@ -26,10 +26,11 @@ from edgecnn.units import percent_text
 @data_option
 @click.option(
     "--against",
-    metavar="FILE|torch|published",
+    metavar="FILE|torch|PKG.MODULE:NAME|published",
     default="",
-    help="Compare the outputs with those of another file or of the network it was exported from, on the images of --data "
-    "or else on random inputs; published: hold the publisher's weights against their published top-1.",
+    help="Compare the outputs with those of another file, of the network of the zoo that it was exported from (torch), or of "
+    "your own code, which is run, on the images of --data or else on random inputs; published: hold the publisher's weights "
+    "against their published top-1.",
 )
 @backend_option
 @threads_option
@@ -45,7 +46,11 @@ from edgecnn.units import percent_text
     show_default=True,
     help="Greatest difference from a stated top-1, percentage points.",
 )
-@click.option("--weights", metavar="FILE", help="Weights of --against torch.  [default: those that MODEL names]")
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="Weights of --against torch or PKG.MODULE:NAME.  [default: those that MODEL names]",
+)
 @click.option(
     "--layers",
     is_flag=True,

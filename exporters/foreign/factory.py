@@ -110,6 +110,29 @@ def export_factory(
         return write_checked(model, spec, lineage, output, check=check, evaluation=evaluation, on_step=on_step)
 
 
+def make_again(
+    reference: str, shape: tuple[int, int, int], *, weights: Path | None = None, batch: int | None = None, seed: int = 0
+) -> nn.Module:
+    """Return the network that `export_factory` would trace, one image tensor to scores [N, classes], in eval mode.
+
+    This runs the user's code.
+
+    Args:
+        reference: as for `export_factory`.
+        shape: (channels, height, width).
+        weights: a state dict; None leaves them as they were constructed, random ones by the seed.
+        batch: number of images at a time, where only that many will do.
+        seed: of torch's random numbers.
+
+    Raises:
+        BadInput: as `export_factory`.
+        ExportError: the user's code failed.
+    """
+    with here_importable(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _make(reference, shape, weights, batch).module
+
+
 def _trace(made: _Made, reference: str, opset: int, batch: int | None) -> ir.Model:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # torch writes pages about a network that it cannot export

@@ -14,12 +14,13 @@ torch = pytest.importorskip("torch")
 import onnx  # noqa: E402
 
 from edgecnn.artifacts import file_sha256, load_artifact  # noqa: E402
-from edgecnn.errors import BadInput, EdgecnnError, ExportError, UnknownName  # noqa: E402
+from edgecnn.errors import BadInput, Contradiction, EdgecnnError, ExportError, UnknownName  # noqa: E402
 from edgecnn.exporters.foreign.adapter import as_classifier  # noqa: E402
 from edgecnn.exporters.foreign.factory import export_factory  # noqa: E402
 from edgecnn.exporters.foreign.options import ForeignOptions, Meaning  # noqa: E402
 from edgecnn.exporters.foreign.usercode import find_object, here_importable, make_module  # noqa: E402
 from edgecnn.exporters.targets import parse_targets  # noqa: E402
+from edgecnn.exporters.verify import VerifyOptions, verify  # noqa: E402
 from edgecnn.runtimes import open_session  # noqa: E402
 from edgecnn.specs import Artifact  # noqa: E402
 
@@ -64,6 +65,30 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 def export(reference: str, folder: Path, weights: Path | None = None, **options: object) -> Artifact:
     given = {"input_shape": SHAPE, **options}
     return export_factory(reference, folder / "net.onnx", ForeignOptions(**given), weights=weights)  # type: ignore[arg-type]
+
+
+def test_a_file_is_held_against_the_code_it_was_made_from(write: Write, tmp_path: Path) -> None:
+    reference = f"{write()}:Net"
+    plain = export(reference, tmp_path, seed=3)
+    parity = verify(plain, VerifyOptions(against=reference)).parity
+    assert parity is not None
+    assert (parity.verdict, parity.reference) == ("ok", reference)
+    with pytest.raises(BadInput, match="no network of the zoo") as caught:
+        verify(plain, VerifyOptions(against="torch"))
+    assert f"--against {reference}" in caught.value.hint
+
+    weights = tmp_path / "net.pth"
+    with here_importable():
+        torch.save(make_module(find_object(reference), reference).state_dict(), weights)
+    assert verify(plain, VerifyOptions(against=reference, weights=str(weights))).verdict == "fail"
+    loaded = export(reference, tmp_path, weights)
+    assert verify(loaded, VerifyOptions(against=reference)).verdict == "ok"
+    weights.rename(tmp_path / "away.pth")
+    with pytest.raises(BadInput, match=r"net\.pth .* not beside it \(give --weights FILE\)"):
+        verify(loaded, VerifyOptions(against=reference))
+    assert verify(loaded, VerifyOptions(against=reference, weights=str(tmp_path / "away.pth"))).verdict == "ok"
+    with pytest.raises(Contradiction, match="layers are compared"):
+        VerifyOptions(against=reference, layers=True)
 
 
 def test_a_class_becomes_a_file_of_any_batch(write: Write, tmp_path: Path) -> None:
