@@ -13,9 +13,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgecnn.data.dataset import Split
-from edgecnn.errors import BadInput, QuantizeError
+from edgecnn.errors import QuantizeError
 from edgecnn.exporters.quantize.calibration_cache import RangeCache, RangeTable, cache_key
-from edgecnn.exporters.quantize.calibration_images import digest, prepared_batches, spread
+from edgecnn.exporters.quantize.calibration_images import digest, prepared_batches, refuse_one_colour, spread
 from edgecnn.exporters.quantize.config import Method, QuantizeConfig
 from edgecnn.exporters.quantize.culprit import blame
 from edgecnn.exporters.quantize.histogram import Histogram
@@ -73,7 +73,7 @@ class Calibrator:
         images: what to run; all of them.
         percentile: of method "percentile", None for its default.
         cache: where ranges are looked up and kept, None for nowhere.
-        any_images: take even images that have one and the same value everywhere.
+        any_images: take even images that are all of one colour throughout.
 
     Attributes:
         images: as given.
@@ -110,8 +110,10 @@ class Calibrator:
 
         Raises:
             QuantizeError: a tensor has values that are not finite; the first such node is named.
-            BadInput: every pixel of every image is the same.
+            BadInput: every image is of one colour throughout.
         """
+        if not self._any_images:
+            refuse_one_colour(self.images)
         names = _names(model, tensors)
         graph = with_outputs(model, names)
         keys = {method: self._key(graph, method) for method in methods} if self._cache else {}
@@ -165,15 +167,10 @@ class Calibrator:
         done = 0
         for feed, number in prepared_batches(self._source, self._preprocess, self.images, probe.batch_size(first)):
             tensors = probe.run(feed)
-            if not observer.add(tensors, feed):
+            if not observer.add(tensors):
                 raise _not_finite(model, feed)
             done += number
             on_progress(done, len(self.images))
-        if observer.one_colour and not self._any_images:
-            raise BadInput(
-                f"all {done} calibration images have one and the same value everywhere, which tells nothing about ranges",
-                "give --calibration NAME|FOLDER with images like the real ones",
-            )
         return observer.seen
 
 
@@ -192,16 +189,9 @@ class _Observer:
     def __init__(self, *, counting: bool) -> None:
         self.seen: dict[str, Observation] = {}
         self._counting = counting
-        self._pixels = (np.inf, -np.inf)
 
-    @property
-    def one_colour(self) -> bool:
-        """Whether all inputs had one value."""
-        return self._pixels[0] == self._pixels[1]
-
-    def add(self, tensors: Mapping[str, Array], feed: Array) -> bool:
+    def add(self, tensors: Mapping[str, Array]) -> bool:
         """Take a batch of tensors [N, ...] in; False where one has values that are not finite."""
-        self._pixels = (min(self._pixels[0], float(feed.min())), max(self._pixels[1], float(feed.max())))
         return all(self._add(name, array) for name, array in tensors.items())
 
     def _add(self, name: str, array: Array) -> bool:

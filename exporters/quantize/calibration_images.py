@@ -87,6 +87,19 @@ def check_images(source: TensorSpec, preprocess: Preprocess, split: Split) -> No
     next(prepared_batches(source, preprocess, split.take(1), 1))
 
 
+def refuse_one_colour(split: Split) -> None:
+    """Raise BadInput if every image has one colour throughout; the first that has more ends the search.
+
+    The pixels are looked at as they are: normalisation by channel and a border make something of the emptiest image.
+    """
+    if not all(_is_one_colour(split.images[index]) for index in range(len(split))):
+        return
+    raise BadInput(
+        f"all {len(split)} calibration images are of one colour throughout, which tells nothing about ranges",
+        "give --calibration NAME|FOLDER with images like the real ones",
+    )
+
+
 def digest(split: Split) -> str:
     """Return a SHA-256 of the images' content and order, hexadecimal; of their files where they have some."""
     total = hashlib.sha256()
@@ -112,6 +125,11 @@ def _unlabelled(images: NDArray[Any] | Sequence[Array]) -> Split:
 
 def _is_prepared(image: Any) -> bool:
     return isinstance(image, np.ndarray) and image.dtype == np.float32
+
+
+def _is_one_colour(image: Array) -> bool:
+    pixels = image.reshape(len(image), -1).T if _is_prepared(image) else image.reshape(-1, image.shape[-1])
+    return bool((pixels == pixels[:1]).all())
 
 
 def _check_prepared(image: Any, source: TensorSpec, what: str) -> None:

@@ -186,7 +186,7 @@ def test_a_constant_activation_is_held_exactly_and_named(save: Any, calibration:
             r"expected float32 \[1, 8, 8\], as the model's input, got float32 \[1, 9, 9\]",
         ),
         (np.zeros((4, 3, 8, 8), np.float32), r"as the model's input, got float32 \[3, 8, 8\]"),
-        (np.full((4, 8, 8, 1), 7, np.uint8), "all 4 calibration images have one and the same value"),
+        (np.full((4, 8, 8, 1), 7, np.uint8), "all 4 calibration images are of one colour throughout"),
         (np.zeros((4, 8, 8, 1)), r"got float64 \[8, 8, 1\]"),
     ],
 )

@@ -107,10 +107,25 @@ def test_prepared_inputs_give_the_ranges_of_their_images(model: Any, images: Arr
     assert observe(model, prepare(images, PREPROCESS), "x", "c") == observe(model, images, "x", "c")
 
 
-def test_images_of_one_colour_are_refused(model: Any) -> None:
-    calibrator = Calibrator(source=source(), preprocess=PREPROCESS, images=split(np.full((5, 8, 8, 1), 80, np.uint8)))
-    with pytest.raises(BadInput, match="all 5 calibration images have one and the same value"):
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (5, 9, 3)])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_images_of_one_colour_are_refused(parse: Any, shape: tuple[int, ...], prepared: bool) -> None:
+    """Means by channel make three values of one gray, and a border two of any."""
+    pads = Preprocess(
+        size=(8, 8), channels=shape[2], fit="pad", mean=(0.1, 0.2, 0.3)[: shape[2]], std=(0.5,) * shape[2]
+    )
+    model = parse(TEXT.replace("N,1,8", f"N,{shape[2]},8"), w=np.ones((4, shape[2], 3, 3), np.float32))
+    one = TensorSpec(name="x", dtype="float32", shape=("N", shape[2], 8, 8))
+    empty = np.stack([np.full(shape, level, np.uint8) for level in (80, 80, 81)])
+    if prepared:
+        empty = np.stack([np.full((shape[2], 8, 8), level, np.float32) for level in (0.5, 0.5, 0.7)])
+    images = [*empty, empty[0].copy()]
+    calibrator = Calibrator(source=one, preprocess=pads, images=split(images))
+    with pytest.raises(BadInput, match="all 4 calibration images are of one colour throughout"):
         calibrator.tables(model, values(model, "c"), ("minmax",))
+    images[3][0, 0] = 0
+    images[3][-1, -1, -1] = 1
+    assert calibrator.tables(model, values(model, "c"), ("minmax",))["minmax"].ranges["c"].high > 0
 
 
 def test_a_constant_activation_is_a_point_and_named(parse: Any, images: Array) -> None:
