@@ -101,7 +101,8 @@ class Classifier:
         spec = self.artifact.spec
         if spec.preprocess is None:
             raise BadInput(
-                f"{self.artifact.path} does not say how images become its input", "use run() with prepared arrays"
+                f"{self.artifact.path} does not say how images become its input",
+                "edgecnn export FILE --mean R,G,B --std R,G,B -o NEW.onnx writes it in; or use run() with prepared arrays",
             )
         prepared = prepare(images, spec.preprocess)
         name = self.inputs[0].name

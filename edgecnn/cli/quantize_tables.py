@@ -78,11 +78,14 @@ def _row(trial: Trial, report: SearchReport, chosen: bool) -> tuple[str, ...]:
 
 
 def _caption(report: SearchReport) -> str:
-    if report.chosen is None:
-        return ""
-    ratio = report.trials[report.chosen].ratio
-    slower = ratio is not None and ratio > 1
-    return "* was written" + (", though the fp32 file is faster on this machine" if slower else "")
+    lines = [
+        "of fp32: time over that of the fp32 file, measured in turns with it; latencies of two lines are of different moments"
+    ]
+    if report.chosen is not None:
+        ratio = report.trials[report.chosen].ratio
+        slower = ratio is not None and ratio > 1
+        lines.append("* was written" + (", though the fp32 file is faster on this machine" if slower else ""))
+    return "\n".join(lines)
 
 
 def _show_sensitivity(report: SearchReport) -> None:

@@ -205,6 +205,7 @@ class _Quantization(Conversion[QuantizeResult]):
                 folder=Path(folder),
                 write=write,
                 rank=rank,
+                on_step=self.on_note,
             )
             return search.run(plain)
 

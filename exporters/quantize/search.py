@@ -51,6 +51,7 @@ class Search:
         folder: for the candidates' files.
         write: writes a graph as a file that the backend opens.
         rank: how sensitive each node of a recipe's graph is, the worst first.
+        on_step: called with a line before anything is tried.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Search:
         folder: Path,
         write: Write,
         rank: Rank,
+        on_step: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._original = original
         self._workshop = workshop
@@ -73,6 +75,7 @@ class Search:
         self._folder = folder
         self._write = write
         self._rank = rank
+        self._on_step = on_step
         self._trials: list[Trial] = [Trial(step="fp32", recipe=None, whole=judge.fp32, ratio=1.0, holds=True)]
         self._index: dict[Recipe, int] = {}
         self._sensitivity: tuple[Sensitivity, ...] = ()
@@ -111,6 +114,7 @@ class Search:
         wanted = list(recipes)
         for recipe in wanted:
             if recipe not in self._index:
+                self._on_step(f"trying {step}: {recipe.title}")
                 self._index[recipe] = len(self._trials)
                 self._trials.append(self._measure(step, recipe))
         return wanted
@@ -160,6 +164,7 @@ class Search:
 
     def _mixed(self, base: Recipe) -> list[Recipe]:
         """Return recipes with some nodes float that hold the bound."""
+        self._on_step(f"ranking nodes, each quantized alone: {base.title}")
         self._sensitivity = tuple(self._rank(base))
         orders = (self._sensitivity, sorted(self._sensitivity, key=_worth))
         found = [recipe for order in orders if (recipe := self._fewest(base, order)) is not None]

@@ -138,7 +138,8 @@ def test_a_bound_is_searched_for_and_every_step_told(run_edgecnn: Run, tmp_path:
     shutil.copy(lenet5, tmp_path / "lenet5.onnx")
     table = run_edgecnn("quantize", "lenet5.onnx", "--max-drop", "0.5")
     assert table.returncode == 0, table.stderr
-    for text in ("at most 0.5 points", "plain", "10000", "* was written"):
+    assert "trying plain: minmax" in table.stderr
+    for text in ("at most 0.5 points", "plain", "10000", "* was written", "measured in turns with it"):
         assert text in table.stdout
     (result,) = json.loads(run_edgecnn("quantize", "lenet5.onnx", "--max-drop", "0.5", "--json").stdout)
     search = result["search"]
