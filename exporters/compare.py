@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgecnn.data.dataset import Split
+from edgecnn.data.dataset import Dataset, Split
 from edgecnn.errors import BadInput
 from edgecnn.exporters.accuracy import DEFAULT_BATCH, images_within, input_batches
 from edgecnn.exporters.decibels import decibels
@@ -89,6 +89,11 @@ def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int
         BadInput: inputs or outputs of different shape or type, or different fixed batches.
     """
     return measure_difference(answers_on_random(model, reference, seed=seed, count=count))
+
+
+def images_to_compare(evaluation: Dataset) -> Split:
+    """Return the test images of a set; all of them where it has no labels, for these are then of no part."""
+    return evaluation.split("test") if evaluation.labels else evaluation.unlabelled()
 
 
 def answers_on_images(

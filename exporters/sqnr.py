@@ -20,7 +20,14 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.data import Dataset
 from edgecnn.errors import BadInput
 from edgecnn.exporters.channelpower import ChannelPower, Match
-from edgecnn.exporters.compare import RANDOM_INPUTS, Answers, Side, answers_on_images, answers_on_random
+from edgecnn.exporters.compare import (
+    RANDOM_INPUTS,
+    Answers,
+    Side,
+    answers_on_images,
+    answers_on_random,
+    images_to_compare,
+)
 from edgecnn.exporters.layerpairs import Pair, Precision, match_tensors
 from edgecnn.exporters.passes.values import dimensions, unique_name
 from edgecnn.exporters.quantize.calibration_images import spread
@@ -153,7 +160,7 @@ def _answers(
     """Return the tensors of both files in pairs, batch by batch, and of how many inputs they are."""
     if evaluation is None:
         return answers_on_random(mine, theirs, seed=seed, most=batch), RANDOM_INPUTS
-    split = spread(evaluation.split("test"), LAYER_IMAGES)
+    split = spread(images_to_compare(evaluation), LAYER_IMAGES)
     return answers_on_images(mine, theirs, split, most=batch, on_progress=on_progress), len(split)
 
 

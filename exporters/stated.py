@@ -150,6 +150,8 @@ def why_not_applicable(artifact: Artifact, evaluation: Dataset) -> str:
     spec = artifact.spec
     if spec.weights == "random":
         return "random weights"
+    if not evaluation.labels:
+        return f"the images of {evaluation.name} have no labels, folders CLASS/NAME"
     if spec.dataset == evaluation.name:
         return ""
     if spec.dataset is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgecnn.artifacts import load_artifact
 from edgecnn.data import Dataset
 from edgecnn.errors import AccuracyError, BadInput, ParityError
-from edgecnn.exporters.compare import Difference, Side, compare_on_images, compare_on_random
+from edgecnn.exporters.compare import Difference, Side, compare_on_images, compare_on_random, images_to_compare
 from edgecnn.exporters.decibels import amplitude_ratio
 from edgecnn.exporters.sqnr import LayerReport, compare_layers
 from edgecnn.exporters.stated import AccuracyCheck, Verdict, check_accuracy, not_applicable
@@ -113,7 +113,7 @@ def verify(
         BadInput: the file and the images, or the file and its reference, do not fit each other.
     """
     accuracy = _accuracy(artifact, options, evaluation, on_progress)
-    images = evaluation if accuracy is not None and accuracy.measured else None
+    images = evaluation if evaluation is not None and _serves(accuracy, evaluation) else None
     parity = layers = None
     if options.has_reference:
         parity = _parity(artifact, options, images, on_progress)
@@ -136,6 +136,11 @@ def verify(
         parity=parity,
         layers=layers,
     )
+
+
+def _serves(accuracy: AccuracyCheck | None, evaluation: Dataset) -> bool:
+    """Tell whether outputs are compared on these images: those that accuracy was measured on, or images without labels."""
+    return (accuracy is not None and accuracy.measured is not None) or not evaluation.labels
 
 
 def hold(results: Sequence[Verification]) -> None:
@@ -211,7 +216,7 @@ def _parity(
             difference = compare_on_random(side, reference, seed=options.seed)
         else:
             progress = partial(on_progress, "compare")
-            difference = compare_on_images(side, reference, evaluation.split("test"), on_progress=progress)
+            difference = compare_on_images(side, reference, images_to_compare(evaluation), on_progress=progress)
     both_float = artifact.precision == precision == "fp32"
     tolerance = DEFAULT_TOLERANCE if options.tolerance is None and both_float else options.tolerance
     least_sqnr_db = LEAST_SQNR_DB if tolerance is None and evaluation is not None else None

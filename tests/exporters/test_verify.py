@@ -327,6 +327,20 @@ def test_int8_on_random_inputs_is_not_judged_unless_a_tolerance_is_given() -> No
     assert strict.verdict == "fail"
 
 
+def test_images_without_labels_serve_to_compare_but_not_for_accuracy(
+    tiny: Path, int8: Path, quarters: Quarters
+) -> None:
+    nameless = replace(quarters, name="folder:photos", labels=())
+    result = verify(load_artifact(int8), VerifyOptions(against=str(tiny), layers=True), evaluation=nameless)
+    assert result.parity is not None
+    assert (result.verdict, result.parity.inputs, result.parity.difference.inputs) == ("ok", "folder:photos", 96)
+    assert result.layers is not None
+    assert result.layers.source == "folder:photos"
+    alone = verify(load_artifact(int8), VerifyOptions(), evaluation=nameless)
+    assert alone.accuracy is not None
+    assert (alone.verdict, "have no labels" in alone.accuracy.reason) == ("not applicable", True)
+
+
 def test_a_fixed_batch_is_met() -> None:
     result = verify(load_artifact(TINY_BATCH1), VerifyOptions(against=str(TINY)))
     assert result.parity is not None
