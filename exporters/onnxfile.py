@@ -36,7 +36,7 @@ def write_model(model: ir.Model, path: Path) -> None:
     """Write one file without external data and hold it against the ONNX checker.
 
     Raises:
-        ExportError: the model is not valid ONNX, or larger than the 2 GB that one file can hold.
+        ExportError: the model is not valid ONNX, or of the 2 GiB or more that no one file holds.
     """
     try:
         # The checker serialises a proto itself: given the bytes, it holds one copy of the weights less.

@@ -45,6 +45,12 @@ def show_results(sources: Sequence[Path], results: Sequence[QuantizeResult]) -> 
     for result in results:
         if result.not_measured:
             click.echo(f"{result.artifact.path.name}: accuracy not measured: {result.not_measured}")
+        if result.float_between:
+            names = ", ".join(f"{op_type} {count}" for op_type, count in sorted(result.float_between.items()))
+            click.echo(
+                f"{result.artifact.path.name}: float on the way between int8 nodes, which costs time whatever the share "
+                f"of MACs: {names}"
+            )
         if result.search is not None:
             click.echo()
             show_search(result.artifact.path.name, result.search)

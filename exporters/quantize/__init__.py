@@ -7,6 +7,7 @@ it and measures what it cost in accuracy. No engine's own quantization tool is u
 from __future__ import annotations
 
 from edgecnn.exporters.quantize.config import METHODS, TARGETS, QuantizeConfig
-from edgecnn.exporters.quantize.pipeline import QuantizeResult, quantize
+from edgecnn.exporters.quantize.pipeline import quantize
+from edgecnn.exporters.quantize.result import QuantizeResult
 
 __all__ = ["METHODS", "TARGETS", "QuantizeConfig", "QuantizeResult", "quantize"]

@@ -26,6 +26,12 @@ Images = Split | Iterable[Array]
 through the model's preprocessing, or float32 [C, H, W] in the model's own shape, which were prepared already."""
 
 
+FEW_IMAGES = 32
+"""Fewer calibration images than this are worth a word."""
+
+_LOOKED_AT = 8
+
+
 @contextmanager
 def as_split(images: Images, limit: int | None = None) -> Iterator[Split]:
     """Yield calibration images as a split while the block runs; what can be read once only waits in a temporary file.
@@ -100,6 +106,20 @@ def refuse_one_colour(split: Split) -> None:
     )
 
 
+def doubts(split: Split, preprocess: Preprocess) -> list[str]:
+    """Return lines for the user about images that ranges are better not taken from: few of them, or gray ones for colour."""
+    found = []
+    if len(split) < FEW_IMAGES:
+        found.append(
+            f"{len(split)} calibration image{'s' * (len(split) > 1)}: ranges may be too narrow for others; give a hundred "
+            "or more"
+        )
+    some = spread(split, _LOOKED_AT)
+    if preprocess.channels == 3 and all(_is_gray(some.images[index]) for index in range(len(some))):
+        found.append("the calibration images are gray, and the model reads colour: give images like the real ones")
+    return found
+
+
 def digest(split: Split) -> str:
     """Return a SHA-256 of the images' content and order, hexadecimal; of their files where they have some."""
     total = hashlib.sha256()
@@ -130,6 +150,12 @@ def _is_prepared(image: Any) -> bool:
 def _is_one_colour(image: Array) -> bool:
     pixels = image.reshape(len(image), -1).T if _is_prepared(image) else image.reshape(-1, image.shape[-1])
     return bool((pixels == pixels[:1]).all())
+
+
+def _is_gray(image: Array) -> bool:
+    if _is_prepared(image):
+        return False  # each channel was normalised by its own mean
+    return image.shape[-1] == 1 or bool((image[..., :3] == image[..., :1]).all())
 
 
 def _check_prepared(image: Any, source: TensorSpec, what: str) -> None:

@@ -36,13 +36,13 @@ def load_fp32(path: Path) -> Artifact:
     """Return the artifact behind a path, fit to be quantized.
 
     Raises:
-        BadInput: not a model file, larger than 2 GB, weights in other files, no preprocessing in it, several inputs, or an
+        BadInput: not a model file, of 2 GiB or more, weights in other files, no preprocessing in it, several inputs, or an
             operator set before 13.
         QuantizeError: the file is not fp32.
     """
     if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
         raise BadInput(
-            f"{path}", expected="at most 2 GB, what one ONNX file can hold", got=bytes_text(path.stat().st_size)
+            f"{path}", expected="less than 2 GiB, what one ONNX file can hold", got=bytes_text(path.stat().st_size)
         )
     artifact = load_artifact(path)
     if artifact.precision == "int8":

@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 from edgecnn.data.dataset import Split
 from edgecnn.errors import Contradiction
+from edgecnn.exporters.accuracy import require_preprocess
 from edgecnn.exporters.quantize.calibration_cache import RangeCache
-from edgecnn.exporters.quantize.calibration_images import Images, as_split, spread
+from edgecnn.exporters.quantize.calibration_images import Images, as_split, doubts, spread
 from edgecnn.exporters.quantize.checks import check_bound, check_splits, check_targets, load_fp32, why_not_measured
 from edgecnn.exporters.quantize.config import QuantizeConfig
 from edgecnn.files import replacing
@@ -107,9 +108,12 @@ def convert_file(
     check_bound(config, reason)
     with as_split(calibration, config.calibration_images) as given:
         check_splits(given, evaluation)
+        images = spread(given, config.calibration_images)
+        for line in doubts(images, require_preprocess(original)):
+            on_note(line)
         conversion = make(
             original=original,
-            images=spread(given, config.calibration_images),
+            images=images,
             calibration_name=calibration_name,
             evaluation=None if reason else evaluation,
             reason=reason,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -54,6 +54,7 @@ class Built:
         recipe: what it was made by.
         quantized: operator -> nodes that run in int8, activations within a quantizer among them.
         left_float: operator -> nodes that stay float.
+        float_between: operator -> those of them on the way from one int8 node to another.
         int8_share: share of the multiply-adds in int8, 0..1; None where sizes are not known beforehand.
         constant: nodes whose result never changed on the calibration images; they are held exactly.
     """
@@ -62,6 +63,7 @@ class Built:
     recipe: Recipe
     quantized: Mapping[str, int]
     left_float: Mapping[str, int]
+    float_between: Mapping[str, int]
     int8_share: float | None
     constant: tuple[str, ...]
 
@@ -161,25 +163,41 @@ class Workshop:
         if recipe.corrected:
             errors = weight_errors(placement, table.ranges, self._config)
             correct_biases(model, errors, self._means)
-        inside = (*placement.nodes, *placement.absorbed)
+        inside = {*placement.nodes, *placement.absorbed}
         outside = [node for node in model.graph if node not in inside]
         quantized = Counter(node.op_type for node in inside)
-        share = int8_share(layer_macs(model), set(inside))
+        share = int8_share(layer_macs(model), inside)
         constant = tuple(
             label(node) for node in model.graph if any(value.name in table.constant for value in node.outputs)
         )
+        between = dict(Counter(node.op_type for node in _between(model, inside)))
         emit(model, placement, table.ranges, self._config)
         return Built(
             model=model,
             recipe=recipe,
             quantized=dict(quantized),
             left_float=dict(Counter(node.op_type for node in outside if _is_float(node))),
+            float_between=between,
             int8_share=share,
             constant=constant,
         )
 
     def _means(self, graph: ir.Model, tensors: Sequence[ir.Value]) -> Mapping[str, Array]:
         return self._calibrator.mean_outputs(graph, tensors, CORRECTION_IMAGES)
+
+
+def _between(model: ir.Model, inside: Collection[ir.Node]) -> list[ir.Node]:
+    """Return the float nodes on a way from one int8 node to another that meets no further one."""
+    behind: set[ir.Node] = set()
+    ahead: set[ir.Node] = set()
+    floats = [node for node in model.graph if node not in inside]
+    for node in floats:
+        if any(source in inside or source in behind for source in node.predecessors()):
+            behind.add(node)
+    for node in reversed(floats):
+        if any(reader in inside or reader in ahead for reader in node.successors()):
+            ahead.add(node)
+    return [node for node in floats if node in behind and node in ahead]
 
 
 def _prepare(path: Path, config: QuantizeConfig) -> tuple[ir.Model, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgecnn.data.dataset import Split
 from edgecnn.errors import BadInput
-from edgecnn.exporters.quantize.calibration_images import as_split, digest, prepared_batches, spread
+from edgecnn.exporters.quantize.calibration_images import as_split, digest, doubts, prepared_batches, spread
 from edgecnn.preprocess import prepare
 from edgecnn.specs import Preprocess, TensorSpec
 
@@ -134,3 +134,23 @@ def test_chosen_images_keep_their_files() -> None:
     files = tuple(Path(f"{index}.jpg") for index in range(10))
     split = Split("train", [np.zeros((1, 1), np.uint8)] * 10, np.arange(10), trained=True, files=files)
     assert [path.name for path in spread(split, 3).files] == ["0.jpg", "4.jpg", "9.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "said"),
+    [
+        (np.zeros((40, 4, 4, 1), np.uint8), 1, []),
+        (np.zeros((40, 4, 4, 1), np.uint8), 3, ["gray"]),
+        (np.zeros((5, 4, 4, 3), np.uint8), 3, ["5 calibration images", "gray"]),
+        (np.arange(40 * 48, dtype=np.uint8).reshape(40, 4, 4, 3), 3, []),
+        (np.zeros((31, 3, 4, 4), np.float32), 3, ["31 calibration images"]),
+    ],
+)
+def test_few_images_and_gray_ones_for_colour_are_worth_a_word(images: Any, channels: int, said: list[str]) -> None:
+    preprocess = Preprocess(
+        size=(4, 4), channels=channels, fit="stretch", mean=(0.5,) * channels, std=(0.5,) * channels
+    )
+    with as_split(images) as split:
+        found = doubts(split, preprocess)
+    assert len(found) == len(said)
+    assert all(text in line for text, line in zip(said, found, strict=True))

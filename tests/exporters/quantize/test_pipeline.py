@@ -111,6 +111,18 @@ def changed(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
     return changed
 
 
+def test_float_nodes_between_int8_ones_are_counted(tiny: Path, go: Callable[..., QuantizeResult]) -> None:
+    names = {node.outputs[0].name: str(node.name) for node in ir.load(tiny).graph}
+    whole = go(config=QuantizeConfig(min_channels=1))
+    assert (whole.left_float, whole.float_between) == ({}, {})
+    split = go(config=QuantizeConfig(min_channels=1, keep_float=(names["d"],)))
+    # The depthwise convolution, what follows it, and not the last layer, which is int8 as the first is.
+    assert split.float_between == {"Conv": 1, "Relu": 1, "Add": 1, "MaxPool": 1, "Flatten": 1}
+    last = go(config=QuantizeConfig(min_channels=1, keep_float=(names["logits"],)))
+    assert last.left_float["Gemm"] == 1
+    assert last.float_between == {}
+
+
 @pytest.mark.parametrize(("target", "said"), [("cpu-arm", False), ("trt", True)])
 def test_accuracy_of_another_backend_than_the_targets_is_said(
     go: Callable[..., QuantizeResult], target: str, said: bool
