@@ -113,7 +113,7 @@ def test_a_file_too_large_for_one_message(refused: Refused, tmp_path: Path) -> N
     path = tmp_path / "huge.onnx"
     with path.open("wb") as file:
         file.truncate(3 << 30)  # sparse: no disk is taken
-    refused(path, BadInput, r"at most 2 GB, .* got 3221\.2 MB")
+    refused(path, BadInput, r"less than 2 GiB, .* got 3221\.2 MB")
 
 
 def test_an_open_image_size(refused: Refused, save: Any, calibration: Split, tmp_path: Path) -> None:
