@@ -10,7 +10,9 @@
     │   ├── RuntimeUnavailable          a backend cannot run here
     │   ├── ProviderFallback            nodes landed on another provider than asked for
     │   ├── SensorUnavailable           a sensor cannot be read
-    │   └── DeviceUnreachable           a remote device does not answer
+    │   ├── DeviceUnreachable           a remote device does not answer
+    │   ├── Overloaded                  a queue is full; try again later
+    │   └── DeadlineExceeded            no answer within the time that was given
     ├── ModelError                  5   the model cannot be processed
     │   ├── ExportError
     │   ├── UnsupportedOp
@@ -19,7 +21,8 @@
     │   └── AccuracyError               accuracy fell below the bound
     ├── InferenceError              6   the engine failed; its exception is the __cause__
     ├── MeasurementError            7   the number would be a lie
-    └── ResultsError                8   a results file cannot be read or written
+    ├── ResultsError                8   a results file cannot be read or written
+    └── RegressionError             9   something got worse than a limit allows
 
 Misuse of the programming interface (run after close) is a RuntimeError, outside this tree.
 """
@@ -198,6 +201,14 @@ class DeviceUnreachable(UnavailableError):
     """A remote device does not answer."""
 
 
+class Overloaded(UnavailableError):
+    """More was asked for at once than can wait; nothing was begun, the same request may be made again later."""
+
+
+class DeadlineExceeded(UnavailableError):
+    """The time that was given for an answer passed before the work began; it was not done."""
+
+
 class ModelError(EdgecnnError):
     """The model cannot be processed."""
 
@@ -267,3 +278,9 @@ class ResultsError(EdgecnnError):
         self.key = key
         where = path + (f", line {line}" if line is not None else "") + (f", key {key}" if key else "")
         super().__init__(f"{where}: {message}", hint)
+
+
+class RegressionError(EdgecnnError):
+    """Something got worse than a limit allows."""
+
+    exit_code = 9

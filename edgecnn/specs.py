@@ -52,7 +52,8 @@ class Preprocess:
         size: height and width of the model's input, pixels.
         channels: 1 (luma, ITU-R BT.601) or 3 (RGB).
         fit: "crop" scales the shorter side to size / crop_fraction and cuts the centre out, "pad" scales the longer side to
-            size * crop_fraction and centres it on black, "stretch" scales both sides to size.
+            size * crop_fraction and centres it on black, "stretch" scales both sides to size. An image of exactly that size
+            is taken as it is.
         crop_fraction: above 0 and at most 1; 0.875 is 224 out of 256 for "crop" and 28 inside 32 for "pad".
         interpolation: "bilinear" or "bicubic" (with antialiasing, as Pillow), or "nearest".
         mean: per channel, on the 0..1 scale; subtracted.
@@ -203,7 +204,8 @@ class EngineInfo:
         engine_version: as the engine states it.
         providers_asked: execution providers that were asked for, in order.
         providers_active: execution providers that the session has, in order.
-        nodes: number of graph nodes per provider after the engine's optimisation, null when it does not tell.
+        nodes: number of graph nodes per provider, null when the engine does not tell. ONNX Runtime counts them when it assigns
+            them, before its last fusions; OpenVINO and TensorRT what they run.
         threads: threads of one operator, null when the engine chose.
         options: the engine options that were set.
     """

@@ -6,12 +6,30 @@ opened.
 
 from __future__ import annotations
 
-from edgecnn.errors import EdgecnnError
+import sys
+from typing import TYPE_CHECKING
+
+from edgecnn.errors import BadInput
 from edgecnn.plugins import Plugins
 from edgecnn.runtimes.base import OpenOptions, Runtime, Session
 from edgecnn.specs import Artifact
 
-__all__ = ["PLUGINS", "OpenOptions", "Runtime", "Session", "backend_states", "get_runtime", "open_session"]
+if TYPE_CHECKING:
+    from edgecnn.runtimes.states import BackendState
+
+__all__ = [
+    "PLUGINS",
+    "OpenOptions",
+    "Runtime",
+    "Session",
+    "backend_names",
+    "backend_states",
+    "get_runtime",
+    "open_session",
+]
+
+# Execution providers of ONNX Runtime that have no name of their own in PLUGINS: "ort:xnnpack".
+_PROVIDER_PREFIX = "ort:"
 
 PLUGINS = Plugins(
     "backend",
@@ -19,6 +37,10 @@ PLUGINS = Plugins(
     {
         "cpu": "edgecnn.runtimes.cpu:CpuRuntime",
         "openvino": "edgecnn.runtimes.openvino:OpenVinoRuntime",
+        "cuda": "edgecnn.runtimes.cuda:CudaRuntime",
+        "ort-trt": "edgecnn.runtimes.ort_trt:OrtTrtRuntime",
+        "trt": "edgecnn.runtimes.trt.backend:TrtRuntime",
+        "torch": "edgecnn.runtimes.torch_eager:TorchRuntime",
         "null": "edgecnn.runtimes.null:NullRuntime",
     },
 )
@@ -27,10 +49,19 @@ PLUGINS = Plugins(
 def get_runtime(name: str) -> Runtime:
     """Return the backend of that name; it may still be unable to run here, see `Runtime.check`.
 
+    Args:
+        name: one of `PLUGINS`, or "ort:" and an execution provider of ONNX Runtime, "ort:xnnpack" for example.
+
     Raises:
         UnknownName: no such backend; known ones are listed.
         UnavailableError: its module cannot be imported.
     """
+    if not isinstance(name, str):
+        raise BadInput("backend", expected="a name such as cpu", got=repr(name)[:40])
+    if name.startswith(_PROVIDER_PREFIX):
+        from edgecnn.runtimes.ort_provider import OrtProviderRuntime, provider_named  # noqa: PLC0415 (rarely asked for)
+
+        return OrtProviderRuntime(provider_named(name.removeprefix(_PROVIDER_PREFIX)))
     runtime: Runtime = PLUGINS.load(name)()
     return runtime
 
@@ -49,13 +80,23 @@ def open_session(artifact: Artifact, *, backend: str = "cpu", options: OpenOptio
     return runtime.open(artifact, options or OpenOptions())
 
 
-def backend_states() -> dict[str, EdgecnnError | None]:
-    """Return backend name -> None if it can run here, or the error that says why not and how to mend it."""
-    states: dict[str, EdgecnnError | None] = {}
-    for name in PLUGINS.names():
-        try:
-            get_runtime(name).check()
-            states[name] = None
-        except EdgecnnError as error:
-            states[name] = error
-    return states
+def backend_names() -> tuple[str, ...]:
+    """Return the names of all backends: built in, from other packages, and "ort:<Provider>" for installed providers."""
+    from edgecnn.runtimes.ort_provider import installed_providers  # noqa: PLC0415 (it looks at every installed package)
+
+    return (*PLUGINS.names(), *(_PROVIDER_PREFIX + provider for provider in installed_providers()))
+
+
+def backend_states(*, apart: bool = True) -> tuple[BackendState, ...]:
+    """Return for each backend whether it can run here, and if not, why and what mends it; this never raises.
+
+    Args:
+        apart: ask in a child process, so that a backend that crashes or hangs is told as broken; without it the engines
+            are imported into this process.
+    """
+    from edgecnn.runtimes.states import state_of, states_apart  # noqa: PLC0415 (not needed to run a model)
+
+    # A program that is frozen into one file has no interpreter to start.
+    if apart and sys.executable:
+        return states_apart()
+    return tuple(state_of(name, get_runtime) for name in backend_names())

@@ -10,18 +10,21 @@ logging, never writes to the environment. `edgecnn.testing.conformance` holds ev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgecnn.errors import BadInput
+from edgecnn.errors import BadInput, Contradiction
+from edgecnn.numbers import check_whole
 from edgecnn.specs import Artifact, EngineInfo, Scalar, TensorSpec
 
-Array = NDArray[Any]
+# What numpy.typing.NDArray[Any] stands for, without that module.
+Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 Feeds = Mapping[str, Array]
 
 # So many different combinations of shapes are remembered as checked; a server of variable batches stays bounded.
@@ -39,10 +42,16 @@ class OpenOptions:
     """How a session is opened; what a backend does not know it refuses.
 
     Attributes:
-        threads: threads of one operator, 1 to 1024; None takes what affinity and container quota allow.
+        threads: threads of one operator, 1 to 1024; None takes what affinity, container quota and large cores allow.
         spinning: worker threads wait actively between operators: lower latency, more power.
         arena: keep freed memory for the next run: faster, more memory.
         allow_fallback: let nodes run on another provider than the one asked for.
+        max_batch: the largest batch that will be run, for engines that build for a range; None takes what the file
+            has, or 1 where it takes any.
+        cache: keep between processes what takes long to make, an optimised model or a built engine; None is the
+            backend's default.
+        cache_folder: where; None is `edgecnn.runtimes.cache.default_folder()`.
+        trust_engine: load a built engine that did not come out of the cache; it is executable code.
         engine: further options by the engine's own names.
     """
 
@@ -50,11 +59,22 @@ class OpenOptions:
     spinning: bool = True
     arena: bool = True
     allow_fallback: bool = False
+    max_batch: int | None = None
+    cache: bool | None = None
+    cache_folder: Path | None = None
+    trust_engine: bool = False
     engine: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
-            raise BadInput("threads", expected=f"1 to {_MOST_THREADS}", got=str(self.threads))
+        if self.threads is not None:
+            check_whole("threads", self.threads, high=_MOST_THREADS)
+        if self.cache_folder is not None and not isinstance(self.cache_folder, Path):
+            raise BadInput("cache_folder", expected="a pathlib.Path", got=type(self.cache_folder).__name__)
+        if self.max_batch is not None:
+            check_whole("max_batch", self.max_batch)
+        for name in ("spinning", "arena", "allow_fallback", "trust_engine"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadInput(name, expected="True or False", got=repr(getattr(self, name))[:40])
 
 
 class Session(ABC):
@@ -73,6 +93,7 @@ class Session(ABC):
         self.outputs = outputs
         self._accepted: set[object] = set()
         self._closed = False
+        self._closing = Lock()
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Return one array per output.
@@ -128,8 +149,9 @@ class Session(ABC):
 
     def close(self) -> None:
         """Give the engine's memory back; further calls do nothing."""
-        if not self._closed:
-            self._closed = True
+        with self._closing:
+            closed, self._closed = self._closed, True
+        if not closed:
             self._close()
 
     def _close(self) -> None:
@@ -174,6 +196,29 @@ class Runtime(Protocol):
             UnknownName: an engine option that this backend does not know.
         """
         ...
+
+
+def check_honoured(backend: str, options: OpenOptions, honoured: Collection[str]) -> None:
+    """Return if a backend can do all that was asked for.
+
+    Args:
+        backend: its name.
+        options: what was asked for.
+        honoured: fields of OpenOptions that it acts upon, besides `engine` and `max_batch`, which is a promise of the
+            caller that an engine of any batch may pass over.
+
+    Raises:
+        Contradiction: another field has another value than its default.
+    """
+    for field_ in fields(options):
+        if field_.name in ("engine", "max_batch", *honoured):
+            continue
+        value = getattr(options, field_.name)
+        if value != field_.default and not (field_.name == "cache" and value is False):
+            other = (
+                "it is for built engines, see backend trt" if field_.name == "trust_engine" else "or take backend cpu"
+            )
+            raise Contradiction(f"backend {backend} cannot honour {field_.name}={value}", f"leave it out, {other}")
 
 
 def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 import edgecnn
 from edgecnn.errors import BadInput, Contradiction
-from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session
+from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session, check_honoured
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact, EngineInfo
 
@@ -26,9 +26,10 @@ class NullRuntime:
         """Return a session that answers with zeros.
 
         Raises:
-            Contradiction: an engine option other than `delay_us`.
+            Contradiction: an engine option other than `delay_us`, or an option that means nothing here.
             BadInput: a delay that is not a number of at least 0.
         """
+        check_honoured("null", options, ("threads", "spinning", "arena", "allow_fallback"))
         unknown = set(options.engine) - {"delay_us"}
         if unknown:
             raise Contradiction(f"backend null has no option {', '.join(sorted(unknown))}", "it has delay_us")

@@ -1,16 +1,18 @@
-"""How many threads this process may usefully run: affinity and container quota; standard library only.
+"""How many threads this process may usefully run: affinity, container quota and kinds of cores; standard library only.
 
-An engine left to itself counts the machine's cores and is throttled by the container's quota; it must be told. The
-files are those of the Linux kernel documentation: admin-guide/cgroup-v2.rst (cpu.max, memory.max),
-scheduler/sched-bwc.rst (cpu.cfs_quota_us, cpu.cfs_period_us) and admin-guide/cgroup-v1/memory.rst
-(memory.limit_in_bytes). Version 1, version 2 and both at once (hybrid) are read alike; what is missing, unreadable or
-malformed is unknown, never an error.
+An engine left to itself counts the machine's cores: it is throttled by the container's quota, and on a processor of
+large and small cores every operator waits for the smallest. It must be told. The files are those of the Linux kernel
+documentation: admin-guide/cgroup-v2.rst (cpu.max, memory.max), scheduler/sched-bwc.rst (cpu.cfs_quota_us,
+cpu.cfs_period_us), admin-guide/cgroup-v1/memory.rst (memory.limit_in_bytes), ABI/testing/sysfs-devices-system-cpu
+(cpu_capacity) and admin-guide/pm/cpufreq.rst (cpuinfo_max_freq). Version 1 and version 2 of control groups and both at
+once (hybrid) are read alike; what is missing, unreadable or malformed is unknown, never an error.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from edgecnn.procfs import parse_integer, read_integer, read_text
@@ -19,18 +21,52 @@ NO_MEMORY_LIMIT_BYTES = 1 << 62
 """From here on memory.limit_in_bytes of version 1 means no limit: it then is 2^63 - 1 rounded down to a page."""
 
 
-def usable_threads(root: Path = Path("/"), *, affinity: int | None = None) -> int:
-    """Return how many threads can run at once: the lesser of affinity and quota, the quota rounded up; at least 1.
+BIG_SHARE = 0.8
+"""A core is large from this share of the greatest capacity on: the Cortex-A55 of an RK3588 has 0.52 of its Cortex-A76's
+capacity and 0.75 of its frequency; processors of one kind whose best cores may run a little faster stay one kind."""
+
+
+def usable_threads(root: Path = Path("/"), *, affinity: int | Collection[int] | None = None) -> int:
+    """Return how many threads can run at once: large cores within the affinity, at most the quota rounded up; at least 1.
 
     Args:
         root: folder that stands for "/".
-        affinity: processors that this process may run on; None asks the system.
+        affinity: ids of the processors that this process may run on, or their number; None asks the system.
     """
-    processors = _affinity() if affinity is None else affinity
+    threads = len(_preferred(root, affinity))
     quota = cgroup_quota(root)
     if quota is not None:
-        processors = min(processors, math.ceil(quota))
-    return max(1, processors)
+        threads = min(threads, math.ceil(quota))
+    return max(1, threads)
+
+
+def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
+    """Return the ids of a processor's large cores, ascending; empty where all cores are alike or it cannot be told.
+
+    What counts is the kernel's capacity of each core (0 to 1024), or the greatest frequency where it tells none; large
+    are those from `BIG_SHARE` of the greatest on.
+
+    Args:
+        root: folder that stands for "/".
+    """
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        found = _per_core(root, name)
+        if found:
+            least = BIG_SHARE * max(found.values())
+            large = tuple(core for core, value in sorted(found.items()) if value >= least)
+            return large if len(large) < len(found) else ()
+    return ()
+
+
+def usable_big_cores(root: Path = Path("/"), *, affinity: int | Collection[int] | None = None) -> tuple[int, ...]:
+    """Return the large cores that this process may run on, ascending; empty where it may run on cores of one kind only.
+
+    Args:
+        root: folder that stands for "/".
+        affinity: as for `usable_threads`.
+    """
+    preferred = _preferred(root, affinity)
+    return tuple(sorted(preferred)) if len(preferred) < len(_allowed(affinity)) else ()
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
@@ -68,10 +104,35 @@ def cgroup_directories(root: Path, controller: str) -> tuple[Path, ...]:
     return tuple(folders)
 
 
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _preferred(root: Path, affinity: int | Collection[int] | None) -> frozenset[int]:
+    """Return the processors to run on: the large ones of those allowed, all of those allowed where none is large."""
+    allowed = _allowed(affinity)
+    return allowed.intersection(big_cores(root)) or allowed
+
+
+def _allowed(affinity: int | Collection[int] | None) -> frozenset[int]:
+    if affinity is None:
+        if hasattr(os, "sched_getaffinity"):
+            return frozenset(os.sched_getaffinity(0))
+        return frozenset(range(os.cpu_count() or 1))
+    return frozenset(range(affinity) if isinstance(affinity, int) else affinity)
+
+
+def _per_core(root: Path, name: str) -> dict[int, int]:
+    """Return core -> the positive number in a file of its folder; cores without one, as those off line, are left out."""
+    found = {}
+    for folder in _folders(root / "sys/devices/system/cpu"):
+        core, value = parse_integer(folder.name[3:]), read_integer(folder / name)
+        if folder.name.startswith("cpu") and core is not None and core >= 0 and value is not None and value > 0:
+            found[core] = value
+    return found
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except OSError:
+        return []
 
 
 def _mount_point(base: Path, hierarchy: str, controllers: str, wanted: str) -> Path | None:

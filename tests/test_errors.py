@@ -55,7 +55,7 @@ def _example(cls: type[EdgecnnError]) -> EdgecnnError:
 def test_the_drawn_tree_is_the_tree() -> None:
     parents = {cls.__name__: cls.__mro__[1].__name__ if cls is not EdgecnnError else None for cls in OWN}
     assert {name: parent for name, (parent, _) in _drawn().items()} == parents
-    assert len(OWN) == len(set(OWN)) == 20
+    assert len(OWN) == len(set(OWN)) == 23
 
 
 def test_drawn_exit_codes_are_the_exit_codes() -> None:
@@ -69,11 +69,13 @@ def test_drawn_exit_codes_are_the_exit_codes() -> None:
         1: "EdgecnnError",
         2: "UsageError UnknownName BadInput Contradiction",
         3: "MissingDependency",
-        4: "UnavailableError RuntimeUnavailable ProviderFallback SensorUnavailable DeviceUnreachable",
+        4: "UnavailableError RuntimeUnavailable ProviderFallback SensorUnavailable DeviceUnreachable Overloaded "
+        "DeadlineExceeded",
         5: "ModelError ExportError UnsupportedOp QuantizeError ParityError AccuracyError",
         6: "InferenceError",
         7: "MeasurementError",
         8: "ResultsError",
+        9: "RegressionError",
     }.items(),
 )
 def test_exit_codes(code: int, names: str) -> None:

@@ -9,9 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgecnn.procfs import read_integer, read_text
-from edgecnn.runtimes.threads import cgroup_directories, cgroup_memory_limit, cgroup_quota, usable_threads
+from edgecnn.runtimes.threads import (
+    big_cores,
+    cgroup_directories,
+    cgroup_memory_limit,
+    cgroup_quota,
+    usable_big_cores,
+    usable_threads,
+)
 
 GROUPS = "sys/fs/cgroup"
+CPUS = "sys/devices/system/cpu"
+TREES = Path(__file__).parents[1] / "devices/trees"
+
+# Capacities as Linux gives them: Radxa ROCK 5B (RK3588: 4 Cortex-A55, 4 Cortex-A76) and Google Tensor (4 A55, 2 A76, 2 X1).
+RK3588 = (530, 530, 530, 530, 1024, 1024, 1024, 1024)
+TENSOR = (160, 160, 160, 160, 498, 498, 1024, 1024)
 
 
 def _root(root: Path, cgroup: str, **files: str) -> Path:
@@ -141,3 +154,80 @@ def test_this_machine() -> None:
     allowed = len(os.sched_getaffinity(0))
     assert 1 <= usable_threads() <= allowed
     assert usable_threads(affinity=1) == 1
+
+
+def _cores(root: Path, values: tuple[int | str, ...], name: str = "cpu_capacity") -> Path:
+    files = {f"{CPUS}/cpu{core}/{name}": f"{value}\n" for core, value in enumerate(values)}
+    return _root(
+        root, "0::/\n", **files, **{f"{CPUS}/cpufreq/policy0/affected_cpus": "0\n", f"{CPUS}/cpuidle/x": "1\n"}
+    )
+
+
+def test_large_cores_by_capacity(tmp_path: Path) -> None:
+    root = _cores(tmp_path, RK3588)
+    assert big_cores(root) == (4, 5, 6, 7)
+    assert usable_threads(root, affinity=8) == 4
+    assert usable_big_cores(root, affinity=range(8)) == (4, 5, 6, 7)
+    assert usable_threads(root, affinity={0, 1, 2, 5}) == 1
+    assert usable_big_cores(root, affinity={0, 1, 2, 5}) == (5,)
+
+
+def test_a_process_that_is_bound_to_one_kind_keeps_all_of_it(tmp_path: Path) -> None:
+    root = _cores(tmp_path, RK3588)
+    for bound in ({0, 1, 2}, {4, 5, 6}):
+        assert usable_threads(root, affinity=bound) == 3
+        assert usable_big_cores(root, affinity=bound) == ()
+
+
+def test_the_largest_of_three_kinds(tmp_path: Path) -> None:
+    assert big_cores(_cores(tmp_path, TENSOR)) == (6, 7)
+
+
+def test_capacity_goes_before_frequency(tmp_path: Path) -> None:
+    _cores(tmp_path, (1800000, 1800000, 2400000), "cpufreq/cpuinfo_max_freq")
+    assert big_cores(tmp_path) == (2,)
+    _cores(tmp_path, (1024, 1024, 1024))
+    assert big_cores(tmp_path) == ()
+
+
+def test_recorded_machines() -> None:
+    assert big_cores(TREES / "big_little") == (4, 5)
+    assert usable_threads(TREES / "big_little", affinity=6) == 2
+    for alike in ("rpi4", "rpi5", "container", "pc"):
+        assert big_cores(TREES / alike) == ()
+    assert usable_threads(TREES / "rpi5", affinity=4) == 4
+    assert usable_threads(TREES / "container", affinity=8) == 2
+
+
+def test_a_quota_holds_on_large_cores_too(tmp_path: Path) -> None:
+    root = _root(_cores(tmp_path, RK3588), "0::/\n", **{f"{GROUPS}/cpu.max": "150000 100000\n"})
+    assert usable_threads(root, affinity=8) == 2
+    assert usable_big_cores(root, affinity=8) == (4, 5, 6, 7)
+
+
+def test_cores_of_one_kind_that_differ_a_little_are_alike(tmp_path: Path) -> None:
+    assert big_cores(_cores(tmp_path, (5100000, 5200000, 5200000, 5000000), "cpufreq/cpuinfo_max_freq")) == ()
+
+
+@pytest.mark.parametrize("values", [(), ("x", "y"), (0, 0), (-5, -1), (512,)])
+def test_capacities_that_say_nothing(tmp_path: Path, values: tuple[int | str, ...]) -> None:
+    root = _cores(tmp_path, values)
+    assert big_cores(root) == ()
+    assert usable_threads(root, affinity=3) == 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(st.integers(1, 1024), min_size=1, max_size=8), allowed=st.sets(st.integers(0, 9), min_size=1))
+def test_large_cores_are_those_near_the_greatest(
+    tmp_path_factory: pytest.TempPathFactory, values: list[int], allowed: set[int]
+) -> None:
+    root = _cores(tmp_path_factory.mktemp("root"), tuple(values))
+    large = big_cores(root)
+    if large:
+        small = [value for core, value in enumerate(values) if core not in large]
+        assert small
+        assert min(values[core] for core in large) >= 0.8 * max(values) > max(small)
+    else:
+        assert min(values) >= 0.8 * max(values)
+    assert 1 <= usable_threads(root, affinity=allowed) <= len(allowed)
+    assert set(usable_big_cores(root, affinity=allowed)) <= allowed
