@@ -2,7 +2,8 @@
 
     pytest --pyargs edgecnn.testing.conformance --backend NAME
 
-It needs pytest, numpy and the backend's own packages. A backend that cannot run here is skipped with its reason.
+It needs pytest, numpy and the backend's own packages. The run ends with one line where the backend cannot run here,
+because nothing would be tested.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from edgecnn.errors import BadInput, EdgecnnError, MissingDependency, RuntimeUna
 from edgecnn.runtimes import OpenOptions, Runtime, Session, get_runtime, open_session
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact
-from edgecnn.testing.models import REFERENCE, TINY, TINY_BATCH1, TINY_INT8
+from edgecnn.testing.models import REFERENCE, TINY, TINY_BATCH1, TINY_INT8, TINY_TRT_INT8
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def runtime(backend: str) -> Runtime:
 
 @pytest.fixture
 def session(runtime: Runtime) -> Iterator[Session]:
-    """The fp32 test model, open with one thread."""
-    with runtime.open(load_artifact(TINY), OpenOptions(threads=1)) as session:
+    """The fp32 test model, open with one thread, for batches up to 1280."""
+    with runtime.open(load_artifact(TINY), OpenOptions(threads=1, max_batch=1280)) as session:
         yield session
 
 
@@ -126,13 +127,23 @@ def test_foreign_byte_order_is_bad_input(session: Session, batch: int) -> None:
 
 
 def test_int8_equals_the_reference(runtime: Runtime) -> None:
-    """Integer arithmetic has one right answer, up to one step of the output's scale."""
+    """Integer arithmetic has one right answer, up to one step of the output's scale.
+
+    There are two forms of int8 files; an engine that computes only one of them rightly refuses the other.
+    """
     computes(runtime)
     stored = expected()
-    with runtime.open(load_artifact(TINY_INT8), OpenOptions(threads=1)) as session:
-        answer = session.run({"input": stored["input"]})["logits"]
-    step = float(stored["int8_step"])
-    assert np.abs(answer - stored["int8_logits"]).max() <= 1.01 * step
+    answered = 0
+    for path, form in ((TINY_INT8, "int8"), (TINY_TRT_INT8, "trt_int8")):
+        try:
+            session = runtime.open(load_artifact(path), OpenOptions(threads=1, max_batch=16))
+        except BadInput:
+            continue
+        with session:
+            answer = session.run({"input": stored["input"]})["logits"]
+        assert np.abs(answer - stored[f"{form}_logits"]).max() <= 1.01 * float(stored[f"{form}_step"])
+        answered += 1
+    assert answered
 
 
 def test_answers_belong_to_the_caller(session: Session) -> None:

@@ -6,6 +6,6 @@ from edgecnn.runtimes import PLUGINS
 from edgecnn.testing.conformance import *
 
 
-@pytest.fixture(params=PLUGINS.names())
+@pytest.fixture(params=(*PLUGINS.names(), "ort:CPUExecutionProvider"))
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param

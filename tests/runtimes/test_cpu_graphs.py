@@ -14,7 +14,8 @@ import pytest
 from edgecnn.artifacts import load_artifact
 from edgecnn.errors import BadInput, InferenceError, ProviderFallback
 from edgecnn.runtimes import OpenOptions, Session, open_session
-from edgecnn.runtimes import cpu as backend
+from edgecnn.runtimes.ort import bound as backend
+from edgecnn.runtimes.ort.session import refuse_fallback
 from edgecnn.testing.models import TINY
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -206,7 +207,17 @@ def test_a_newer_file_is_told_as_such(file: Path, versions: dict[str, int]) -> N
     assert "install a newer onnxruntime" in caught.value.hint
 
 
-def test_the_hint_of_a_fallback_names_what_there_is() -> None:
+def test_a_fallback_names_providers_and_nodes() -> None:
+    asked = ("CUDAExecutionProvider",)
+    active = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    nodes = tuple(f"n{i} (Shape)" for i in range(5))
     with pytest.raises(ProviderFallback) as caught:
-        backend._refuse_fallback(("CPUExecutionProvider",), {"CPUExecutionProvider": 3, "OtherProvider": 1})
+        refuse_fallback(asked, active, {"CUDAExecutionProvider": ("c (Conv)",), "CPUExecutionProvider": nodes})
+    assert caught.value.message == (
+        "asked for CUDAExecutionProvider, got 5 of 6 nodes on CPUExecutionProvider: "
+        "n0 (Shape), n1 (Shape), n2 (Shape) and 2 more"
+    )
     assert caught.value.hint == "OpenOptions(allow_fallback=True) accepts it"
+    with pytest.raises(ProviderFallback, match="asked for CUDAExecutionProvider, got CPUExecutionProvider"):
+        refuse_fallback(asked, ("CPUExecutionProvider",), None)
+    refuse_fallback(asked, active, {"CUDAExecutionProvider": ("c (Conv)",)})

@@ -10,8 +10,12 @@ TINY = _HERE / "tiny.onnx"
 TINY_INT8 = _HERE / "tiny.int8.onnx"
 """The same, quantized."""
 
+TINY_TRT_INT8 = _HERE / "tiny.trt-int8.onnx"
+"""The same, quantized as TensorRT wants it: int8 around zero."""
+
 TINY_BATCH1 = _HERE / "tiny.batch1.onnx"
 """The same with a fixed batch of one."""
 
 REFERENCE = _HERE / "tiny.npz"
-"""input, logits and int8_logits (ONNX reference implementation), int8_step (scale of the last int8 activation)."""
+"""input; logits, int8_logits and trt_int8_logits (ONNX reference implementation); int8_step and trt_int8_step (scale of
+the last int8 activation)."""

@@ -19,7 +19,7 @@ from edgecnn.exporters.quantize import QuantizeConfig, quantize
 from edgecnn.preprocess import prepare
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import ModelSpec, Preprocess, Step, TensorSpec
-from edgecnn.testing.models import REFERENCE, TINY, TINY_BATCH1, TINY_INT8
+from edgecnn.testing.models import REFERENCE, TINY, TINY_BATCH1, TINY_INT8, TINY_TRT_INT8
 
 LABELS = ("square", "disc", "cross")
 PREPROCESS = Preprocess(size=(8, 8), channels=1, fit="stretch", mean=(0.25,), std=(0.5,))
@@ -31,7 +31,9 @@ def main() -> None:
     _write(TINY_BATCH1, 1)
     images = np.random.default_rng(1).integers(0, 256, (64, 8, 8, 1), np.uint8)
     split = Split("calibration", images, np.zeros(64, np.int64), trained=True)
-    quantize(TINY, TINY_INT8, calibration=split, evaluation=None, config=QuantizeConfig(min_channels=1))
+    for path, target in ((TINY_INT8, "cpu-x86"), (TINY_TRT_INT8, "trt")):
+        config = QuantizeConfig(target=target, min_channels=1)
+        quantize(TINY, path, calibration=split, evaluation=None, config=config)
     write_reference(prepare(images[:16], PREPROCESS))
 
 
@@ -43,6 +45,8 @@ def write_reference(inputs: Array) -> None:
         logits=_evaluate(TINY, inputs),
         int8_logits=_evaluate(TINY_INT8, inputs),
         int8_step=_output_step(TINY_INT8),
+        trt_int8_logits=_evaluate(TINY_TRT_INT8, inputs),
+        trt_int8_step=_output_step(TINY_TRT_INT8),
     )
 
 
