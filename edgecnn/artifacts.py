@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from edgecnn.jsonform import from_json
 from edgecnn.onnxheader import OnnxHeader, read_header
 from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, Artifact, ModelSpec, Precision, Step
 
+ENGINE_SUFFIXES = (".engine", ".plan")
+"""Of files that hold a built TensorRT engine; what it is lies beside it, see `edgecnn.runtimes.trt.engine_file`."""
+
 _QUANTIZED_OPS = {"QuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger", "QLinearMatMul"}
 
 
@@ -21,7 +24,7 @@ def load_artifact(path: str | Path, *, checksum: bool = True) -> Artifact:
     """Return what a model file says about itself; inputs and outputs are those of its graph.
 
     Args:
-        path: the .onnx file.
+        path: the .onnx file, or a built TensorRT engine.
         checksum: read the whole file for its SHA-256; without it, only the outline is read.
 
     Raises:
@@ -29,8 +32,11 @@ def load_artifact(path: str | Path, *, checksum: bool = True) -> Artifact:
             is damaged or does not fit its graph.
     """
     path = Path(path)
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder", "give the .onnx file in it")
+    _check_kind(path)
+    if path.suffix in ENGINE_SUFFIXES:
+        from edgecnn.runtimes.trt.engine_file import load_engine_artifact  # noqa: PLC0415 (it imports this module)
+
+        return load_engine_artifact(path)
     header = read_header(path)
     if header.external_data:
         raise BadInput(
@@ -49,8 +55,22 @@ def load_artifact(path: str | Path, *, checksum: bool = True) -> Artifact:
     )
 
 
+def _check_kind(path: Path) -> None:
+    """Raise BadInput for a folder, and for pipes and devices, of which reading may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever opens it says why
+    if stat.S_ISDIR(mode):
+        raise BadInput(f"{path} is a folder", "give the .onnx file in it")
+    if not stat.S_ISREG(mode):
+        raise BadInput(f"{path} is no plain file", "give an .onnx file")
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
+    import hashlib  # noqa: PLC0415 (it loads OpenSSL, which an app that opens a file does not need)
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

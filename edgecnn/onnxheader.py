@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.errors import BadInput
+from edgecnn.protowire import Buffer, Malformed, fields, text
 from edgecnn.specs import TensorSpec
-
-Buffer = bytes | mmap.mmap
 
 # TensorProto.DataType of onnx.proto -> numpy name.
 DTYPES = {
@@ -78,22 +78,29 @@ def read_header(path: Path) -> OnnxHeader:
     Raises:
         BadInput: the file is missing, empty, cut short or not an ONNX model.
     """
+    with model_bytes(path) as buffer:
+        return _decode(buffer)
+
+
+@contextmanager
+def model_bytes(path: Path) -> Iterator[Buffer]:
+    """Yield the bytes of an .onnx file, mapped into memory; what the block finds malformed becomes a BadInput.
+
+    Raises:
+        BadInput: the file is missing, empty, cannot be read, or is malformed.
+    """
     try:
         with path.open("rb") as file:
             if file.seek(0, 2) == 0:
                 raise BadInput(f"{path} is empty", "export it again")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-                return _decode(buffer)
+                yield buffer
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist", _neighbours(path)) from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
-    except _Malformed as error:
+    except Malformed as error:
         raise BadInput(f"{path} is not an ONNX model or is cut short: {error}", "export or copy it again") from None
-
-
-class _Malformed(Exception):
-    """The bytes are not the protobuf message that was expected."""
 
 
 def _decode(buffer: Buffer) -> OnnxHeader:
@@ -101,13 +108,13 @@ def _decode(buffer: Buffer) -> OnnxHeader:
     opsets: dict[str, int] = {}
     metadata: dict[str, str] = {}
     producer = ["", ""]
-    for number, value, end in _fields(buffer, 0, len(buffer)):
+    for number, value, end in fields(buffer, 0, len(buffer)):
         if number == 1 and end is None:
             ir_version = value
         elif end is None:
             continue
         elif number in (2, 3):
-            producer[number - 2] = _text(buffer, value, end)
+            producer[number - 2] = text(buffer, value, end)
         elif number == 7:
             graph = (value, end)
         elif number == 8:
@@ -115,7 +122,7 @@ def _decode(buffer: Buffer) -> OnnxHeader:
         elif number == 14:
             metadata.update([_pair(buffer, value, end)])
     if graph is None or not opsets or ir_version < 1:
-        raise _Malformed("no graph, operator set or version in it")
+        raise Malformed("no graph, operator set or version in it")
     inputs, outputs, op_types, weights = _graph(buffer, *graph)
     return OnnxHeader(
         ir_version=ir_version,
@@ -135,7 +142,7 @@ def _graph(
 ) -> tuple[list[TensorSpec], list[TensorSpec], set[str], dict[str, tuple[str, bool]]]:
     inputs, outputs, op_types = [], [], set()
     weights: dict[str, tuple[str, bool]] = {}
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if end is None:
             continue
         if number == 1:
@@ -144,30 +151,35 @@ def _graph(
             name, dtype, external = _weight(buffer, value, end)
             weights[name] = (dtype, external)
         elif number == 11:
-            inputs.append(_value_info(buffer, value, end))
+            inputs.append(value_info(buffer, value, end))
         elif number == 12:
-            outputs.append(_value_info(buffer, value, end))
+            outputs.append(value_info(buffer, value, end))
     return inputs, outputs, op_types, weights
 
 
 def _weight(buffer: Buffer, start: int, stop: int) -> tuple[str, str, bool]:
     name, dtype, external = "", 0, False
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if number == 2 and end is None:
             dtype = value
         elif number == 8 and end is not None:
-            name = _text(buffer, value, end)
+            name = text(buffer, value, end)
         elif number == 14 and end is None:
             external = value == 1
     return name, DTYPES.get(dtype, f"type {dtype}"), external
 
 
-def _value_info(buffer: Buffer, start: int, stop: int) -> TensorSpec:
+def value_info(buffer: Buffer, start: int, stop: int) -> TensorSpec:
+    """Return what a ValueInfoProto says about a tensor.
+
+    Raises:
+        Malformed: it is none.
+    """
     name, dtype = "", 0
     shape: list[int | str | None] = []
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if number == 1 and end is not None:
-            name = _text(buffer, value, end)
+            name = text(buffer, value, end)
         elif number == 2 and end is not None:
             dtype, shape = _type(buffer, value, end)
     named = tuple(unnamed_dimension(name, i) if d is None else d for i, d in enumerate(shape))
@@ -177,16 +189,16 @@ def _value_info(buffer: Buffer, start: int, stop: int) -> TensorSpec:
 def _type(buffer: Buffer, start: int, stop: int) -> tuple[int, list[int | str | None]]:
     dtype = 0
     shape: list[int | str | None] = []
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if number != 1 or end is None:
             continue
-        for inner, inner_value, inner_end in _fields(buffer, value, end):
+        for inner, inner_value, inner_end in fields(buffer, value, end):
             if inner == 1 and inner_end is None:
                 dtype = inner_value
             elif inner == 2 and inner_end is not None:
                 shape = [
                     _dimension(buffer, v, e)
-                    for n, v, e in _fields(buffer, inner_value, inner_end)
+                    for n, v, e in fields(buffer, inner_value, inner_end)
                     if n == 1 and e is not None
                 ]
     return dtype, shape
@@ -194,19 +206,19 @@ def _type(buffer: Buffer, start: int, stop: int) -> tuple[int, list[int | str | 
 
 def _dimension(buffer: Buffer, start: int, stop: int) -> int | str | None:
     # An empty name and a negative size (two's complement in 64 bits) both stand for unknown.
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if number == 1 and end is None and value < 1 << 63:
             return value
         if number == 2 and end is not None and end > value:
-            return _text(buffer, value, end)
+            return text(buffer, value, end)
     return None
 
 
 def _opset(buffer: Buffer, start: int, stop: int) -> tuple[str, int]:
     domain, version = "", 0
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if number == 1 and end is not None:
-            domain = _text(buffer, value, end)
+            domain = text(buffer, value, end)
         elif number == 2 and end is None:
             version = value
     return ("" if domain == "ai.onnx" else domain), version
@@ -217,58 +229,10 @@ def _pair(buffer: Buffer, start: int, stop: int) -> tuple[str, str]:
 
 
 def _string_field(buffer: Buffer, start: int, stop: int, wanted: int) -> str:
-    for number, value, end in _fields(buffer, start, stop):
+    for number, value, end in fields(buffer, start, stop):
         if number == wanted and end is not None:
-            return _text(buffer, value, end)
+            return text(buffer, value, end)
     return ""
-
-
-def _text(buffer: Buffer, start: int, stop: int) -> str:
-    try:
-        return buffer[start:stop].decode("utf-8")
-    except UnicodeDecodeError:
-        raise _Malformed("a name is not UTF-8") from None
-
-
-def _fields(buffer: Buffer, start: int, stop: int) -> Iterator[tuple[int, int, int | None]]:
-    """Yield (field number, value, None) of numbers and (field number, start, end) of nested data.
-
-    Wire format: https://protobuf.dev/programming-guides/encoding.
-    """
-    position = start
-    while position < stop:
-        tag, position = _varint(buffer, position, stop)
-        number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise _Malformed("field number 0")
-        if wire == 0:
-            value, position = _varint(buffer, position, stop)
-            yield number, value, None
-            continue
-        if wire == 2:
-            length, position = _varint(buffer, position, stop)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise _Malformed(f"wire type {wire}")
-        if position + length > stop:
-            raise _Malformed(f"{length} bytes announced, {stop - position} left")
-        if wire == 2:
-            yield number, position, position + length
-        position += length
-
-
-def _varint(buffer: Buffer, position: int, stop: int) -> tuple[int, int]:
-    result = 0
-    for shift in range(0, 70, 7):
-        if position >= stop:
-            raise _Malformed("the data ends inside a number")
-        byte = buffer[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, position
-    raise _Malformed("a number of more than 64 bits")
 
 
 def _neighbours(path: Path) -> str:

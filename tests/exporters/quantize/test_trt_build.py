@@ -1,4 +1,4 @@
-"""TensorRT's own parser and builder take the int8 file of every bundled network; needs no GPU, but tensorrt-rtx-cu13."""
+"""TensorRT's own parser and builder take every bundled network, float and int8; needs no GPU, but tensorrt-rtx-cu13."""
 
 from __future__ import annotations
 
@@ -13,32 +13,24 @@ pytestmark = pytest.mark.trt_build
 
 @pytest.fixture(scope="module")
 def trt() -> Any:
-    return pytest.importorskip("tensorrt_rtx")
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx-cu13 is not installed")
+    from edgecnn.runtimes.trt.package import load_trt
+
+    return load_trt("tensorrt_rtx")
 
 
-@pytest.fixture(scope="module")
-def logger(trt: Any) -> Any:
-    return trt.Logger(trt.Logger.ERROR)
+def build(trt: Any, path: Path) -> Any:
+    """Build for batches of 1 to 8, as backend trt does."""
+    from edgecnn.artifacts import load_artifact
+    from edgecnn.runtimes import OpenOptions
+    from edgecnn.runtimes.trt.builder import build_plan
+    from edgecnn.runtimes.trt.options import build_options
+
+    return build_plan(trt, path, build_options(load_artifact(path), OpenOptions(max_batch=8)))
 
 
-def build(trt: Any, logger: Any, path: Path) -> Any:
-    """Return TensorRT's network and the engine, both None where a step fails; the parser's errors are raised."""
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(path)):
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise AssertionError("; ".join(f"{error.node_name()}: {error.desc()}" for error in errors))
-    config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    source = network.get_input(0)
-    item = tuple(source.shape)[1:]
-    profile.set_shape(source.name, (1, *item), (1, *item), (8, *item))
-    config.add_optimization_profile(profile)
-    return network, builder.build_serialized_network(network, config)
-
-
-def quantized_file(name: str, folder: Path, quantize_graph: Any) -> Path:
+def exported_files(name: str, folder: Path, quantize_graph: Any) -> tuple[Path, Path]:
+    """Write a bundled network in float and in int8 for TensorRT."""
     import onnx_ir as ir
 
     from edgecnn.exporters.network import ExportOptions, trace
@@ -56,15 +48,18 @@ def quantized_file(name: str, folder: Path, quantize_graph: Any) -> Path:
     load_weights(module, form, "bundled")
     model = trace(module.eval(), form, ExportOptions())
     run_passes(model)
+    model.ir_version = 8
+    fp32_path = folder / f"{name}.onnx"
+    write_model(model, fp32_path)
     prepare_for_int8(model, wanted=find_target("trt").form.rewrites)
     _, channels, height, width = model.graph.inputs[0].shape
     pictures = np.random.default_rng(0).integers(0, 256, (8, height, width, channels)).astype(np.uint8)
     int8, _ = quantize_graph(model, pictures, target="trt")
     assert isinstance(int8, ir.Model)
     int8.ir_version = 8
-    path = folder / f"{name}.onnx"
-    write_model(int8, path)
-    return path
+    int8_path = folder / f"{name}.int8.onnx"
+    write_model(int8, int8_path)
+    return fp32_path, int8_path
 
 
 def bundled() -> list[str]:
@@ -75,19 +70,24 @@ def bundled() -> list[str]:
 
 
 @pytest.mark.parametrize("name", bundled())
-def test_a_bundled_network_is_parsed_and_built(
-    trt: Any, logger: Any, quantize_graph: Any, tmp_path: Path, name: str
-) -> None:
-    network, plan = build(trt, logger, quantized_file(name, tmp_path, quantize_graph))
-    assert plan is not None
-    kinds = [network.get_layer(index).type for index in range(network.num_layers)]
-    assert kinds.count(trt.LayerType.QUANTIZE) > 0
-    assert kinds.count(trt.LayerType.DEQUANTIZE) > kinds.count(trt.LayerType.QUANTIZE)  # those of the weights as well
+def test_a_bundled_network_is_parsed_and_built(trt: Any, quantize_graph: Any, tmp_path: Path, name: str) -> None:
+    from edgecnn.onnxgraph import read_graph
+
+    fp32_path, int8_path = exported_files(name, tmp_path, quantize_graph)
+    fp32, int8 = build(trt, fp32_path), build(trt, int8_path)
+    assert fp32.layers >= sum(node.op_type == "Conv" for node in read_graph(fp32_path).nodes)
+    kinds = [node.op_type for node in read_graph(int8_path).nodes]
+    assert kinds.count("QuantizeLinear") > 0
+    # Those of the weights as well, and none of them was lost on the way into TensorRT's network.
+    assert kinds.count("DequantizeLinear") > kinds.count("QuantizeLinear")
+    assert int8.layers >= len([kind for kind in kinds if kind != "Constant"])
+    assert fp32.plan
+    assert int8.plan
+    assert len(int8.plan) != len(fp32.plan)
 
 
-def test_the_file_for_processors_is_refused(
-    trt: Any, logger: Any, parse: Any, quantize_graph: Any, tmp_path: Path
-) -> None:
+def test_the_file_for_processors_is_refused(trt: Any, parse: Any, quantize_graph: Any, tmp_path: Path) -> None:
+    from edgecnn.errors import BadInput
     from edgecnn.exporters.onnxfile import write_model
 
     weight = np.random.default_rng(0).standard_normal((16, 3, 3, 3)).astype(np.float32)
@@ -96,5 +96,5 @@ def test_the_file_for_processors_is_refused(
     )
     pictures = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype(np.uint8)
     write_model(quantize_graph(model, pictures, target="cpu-x86")[0], tmp_path / "x86.onnx")
-    with pytest.raises(AssertionError):
-        build(trt, logger, tmp_path / "x86.onnx")
+    with pytest.raises(BadInput, match="--target trt"):
+        build(trt, tmp_path / "x86.onnx")
