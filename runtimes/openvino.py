@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import struct
 import threading
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,39 +16,18 @@ import numpy as np
 
 from edgecnn.errors import (
     BadInput,
-    Contradiction,
     InferenceError,
     MissingDependency,
     RuntimeUnavailable,
-    UnknownName,
     first_line,
 )
+from edgecnn.quiet import Quiet
 from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session
 from edgecnn.runtimes.openvinolimits import crashing_concat
-from edgecnn.runtimes.threads import usable_threads
-from edgecnn.specs import Artifact, EngineInfo, Scalar, TensorSpec
+from edgecnn.runtimes.openvinooptions import PRECISIONS, check_precision, described, properties_of
+from edgecnn.specs import Artifact, EngineInfo, TensorSpec
 
 DEVICE = "CPU"
-
-PRECISIONS = ("f32", "bf16", "f16")
-"""Of the arithmetic that the file leaves in floating point; integer layers stay integer."""
-
-# Engine options that are passed on, by the engine's names, and the default where it differs from the engine's. Not
-# CPU_DENORMALS_OPTIMIZATION, which leaves the calling thread in a mode where subnormal numbers are zero.
-_PASSED_ON: Mapping[str, Scalar] = {
-    "ENABLE_CPU_PINNING": False,
-    "ENABLE_HYPER_THREADING": None,
-    "SCHEDULING_CORE_TYPE": None,
-}
-
-# Properties of the engine that something else says, and what that is.
-_OWNED = {
-    "INFERENCE_NUM_THREADS": "OpenOptions(threads=…)",
-    "INFERENCE_PRECISION_HINT": "engine option inference_precision",
-    "EXECUTION_MODE_HINT": "engine option inference_precision",
-    "NUM_STREAMS": "OpenOptions(threads=…)",
-    "PERFORMANCE_HINT": "nothing: one run at a time, as fast as it can be",
-}
 
 # So many input shapes get a graph of their own, which is faster; further ones share a graph of variable shape.
 _OWN_GRAPHS = 2
@@ -104,7 +82,7 @@ class _OpenVinoSession(Session):
     def __init__(self, artifact: Artifact, options: OpenOptions) -> None:
         super().__init__(artifact.spec.inputs, artifact.spec.outputs)
         self._engine = _import_engine()
-        self._properties = _properties(options)
+        self._properties = properties_of(options)
         self._precision = str(options.engine.get("inference_precision", PRECISIONS[0]))
         self._core = self._engine.Core()
         self._model = _read(self._core, artifact)
@@ -120,7 +98,7 @@ class _OpenVinoSession(Session):
                 f"openvino cannot load {artifact.path}: {first_line(_cause(error))}", "export it again"
             ) from error
         self._threads = int(first.compiled.get_property("INFERENCE_NUM_THREADS"))
-        _check_precision(first.compiled, self._precision)
+        check_precision(first.compiled, self._precision)
 
     def _run(self, feeds: Feeds) -> dict[str, Array]:
         arrays = [feeds[spec.name] for spec in self.inputs]
@@ -159,7 +137,7 @@ class _OpenVinoSession(Session):
             providers_active=tuple(graph.compiled.get_property("EXECUTION_DEVICES")),
             nodes={DEVICE: sum(kind not in _NOT_NODES for kind, _ in graph.layers())},
             threads=self._threads,
-            options={"inference_precision": self._precision, **_chosen(self._properties)},
+            options={"inference_precision": self._precision, **described(self._properties)},
         )
 
     def layers(self) -> tuple[tuple[str, str], ...]:
@@ -210,8 +188,7 @@ def _import_engine() -> Any:
     if importlib.util.find_spec("openvino") is None:
         raise MissingDependency("openvino", "openvino", "backend openvino")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with Quiet("openvino"):
             import openvino
         getattr(openvino, "Core")  # noqa: B009 (half-removed installations import as an empty package)
     except Exception as error:
@@ -224,46 +201,6 @@ def _unusable(reason: str) -> RuntimeUnavailable:
         f"openvino is installed but cannot be used: {reason}",
         "pip uninstall -y openvino && pip install 'edgecnn[openvino]'",
     )
-
-
-def _properties(options: OpenOptions) -> dict[str, Scalar]:
-    """Return what the engine is configured with.
-
-    Raises:
-        UnknownName, Contradiction, BadInput: see `OpenVinoRuntime.open`.
-    """
-    for name in ("spinning", "arena"):
-        if not getattr(options, name):
-            raise Contradiction(f"backend openvino cannot turn {name} off", "leave it on, or take backend cpu")
-    for key, value in options.engine.items():
-        _check_option(key, value)
-    passed = {key: options.engine.get(key, default) for key, default in _PASSED_ON.items()}
-    return {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": options.threads or usable_threads(),
-        "INFERENCE_PRECISION_HINT": options.engine.get("inference_precision", PRECISIONS[0]),
-        **{key: value for key, value in passed.items() if value is not None},
-    }
-
-
-def _check_option(key: str, value: Scalar) -> None:
-    known = ("inference_precision", *_PASSED_ON)
-    if key in _OWNED:
-        raise Contradiction(f"engine option {key} is said elsewhere", f"it is {_OWNED[key]}")
-    if key not in known:
-        raise UnknownName("engine option of backend openvino", key, known)
-    if key == "inference_precision" and value not in PRECISIONS:
-        raise BadInput(f"engine option {key}", expected=" or ".join(PRECISIONS), got=repr(value)[:40])
-    if key == "SCHEDULING_CORE_TYPE" and value not in ("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY"):
-        raise BadInput(f"engine option {key}", expected="ANY_CORE, PCORE_ONLY or ECORE_ONLY", got=repr(value)[:40])
-    if key.startswith(("CPU_", "ENABLE_")) and not isinstance(value, bool):
-        raise BadInput(f"engine option {key}", expected="true or false", got=repr(value)[:40])
-
-
-def _chosen(properties: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    said = ("INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT")
-    return {key: value for key, value in properties.items() if key not in said}
 
 
 def _read(core: Any, artifact: Artifact) -> Any:
@@ -306,13 +243,3 @@ def _one_image(inputs: tuple[TensorSpec, ...]) -> tuple[tuple[int, ...], ...]:
     shapes = tuple(tuple(1 if i == 0 and isinstance(d, str) else d for i, d in enumerate(s.shape)) for s in inputs)
     fixed = tuple(tuple(d for d in shape if isinstance(d, int)) for shape in shapes)
     return fixed if fixed == shapes else ()
-
-
-def _check_precision(compiled: Any, asked: str) -> None:
-    """Raise RuntimeUnavailable unless the engine took the precision that was asked for."""
-    taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    if taken != asked:
-        raise RuntimeUnavailable(
-            f"openvino does not compute in {asked} on this processor, it took {taken}",
-            "leave the engine option inference_precision out",
-        )

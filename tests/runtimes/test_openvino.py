@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_what_the_engine_would_choose_in_silence_is_stated() -> None:
     assert info.engine_version.count(".") == 2
 
 
-def test_bf16_is_an_option_that_is_named_or_refused() -> None:
+def _bf16_is_named_or_refused() -> None:
     options = OpenOptions(threads=1, engine={"inference_precision": "bf16"})
     images = np.load(REFERENCE)["input"][:1]
     try:
@@ -70,6 +71,15 @@ def test_bf16_is_an_option_that_is_named_or_refused() -> None:
         coarse, fine = session.run({"input": images})["logits"], exact.run({"input": images})["logits"]
     assert not np.array_equal(coarse, fine)
     np.testing.assert_allclose(coarse, fine, rtol=0.05, atol=0.05)
+
+
+def test_bf16_is_an_option_that_is_named_or_refused() -> None:
+    # In a process of its own: where a fault handler is installed, as pytest does, OpenVINO's bfloat16 kernels leave a
+    # process that a later signal ends.
+    child = multiprocessing.get_context("spawn").Process(target=_bf16_is_named_or_refused)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
 
 
 @pytest.mark.parametrize("target", ["", "cpu-x86", "openvino"])
@@ -106,7 +116,7 @@ def test_engine_options_that_cannot_be_are_refused(key: str, value: Scalar, erro
 
 @pytest.mark.parametrize("option", ["spinning", "arena"])
 def test_what_the_engine_has_no_switch_for_is_refused(option: str) -> None:
-    with pytest.raises(Contradiction, match=f"cannot turn {option} off"):
+    with pytest.raises(Contradiction, match=f"cannot honour {option}=False"):
         _open(TINY, OpenOptions(**{option: False}))
 
 
