@@ -1,46 +1,56 @@
-"""What an edge app embeds: `load` a file, `classify` images."""
+"""What an edge app embeds: `classify` images, `run` arrays; `edgecnn.load` makes one of a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgecnn.artifacts import load_artifact
-from edgecnn.errors import BadInput
-from edgecnn.preprocess import Image, check_image, prepare
-from edgecnn.runtimes import OpenOptions, open_session
+from edgecnn.answers import Prediction, predictions
+from edgecnn.blank import zero_feeds
+from edgecnn.errors import BadInput, InferenceError
+from edgecnn.imageinput import check_image_input, is_one_image, pixels_of
+from edgecnn.numbers import check_whole
+from edgecnn.preprocess import Canvas, Image
 from edgecnn.runtimes.base import Array, Feeds, Session
+from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact, EngineInfo, TensorSpec
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One answer of a classifier.
+    from numpy.typing import NDArray
 
-    Attributes:
-        label: the class name, or the index as text when the file has no names.
-        index: of the class.
-        probability: 0..1, softmax over all classes.
-    """
+    from edgecnn.imageinput import OneImage
 
-    label: str
-    index: int
-    probability: float
+__all__ = ["Classifier", "Prediction"]
+
+T = TypeVar("T")
+
+_CLOSED = "this classifier is closed"
+
+# Threads of run_async and classify_async at most; more than engines gain by running several requests at once.
+_MOST_WORKERS = 4
 
 
 class Classifier:
-    """A model file that is ready to classify images; made by `load`. May be used from several threads."""
+    """A model file that is ready to classify images; made by `load`. May be used from several threads.
+
+    Attributes:
+        artifact: the file and what it says about itself.
+    """
 
     def __init__(self, artifact: Artifact, session: Session) -> None:
         self.artifact = artifact
         self._session = session
+        self._closed = False
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+        self._own = _OfThread()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -53,43 +63,55 @@ class Classifier:
         return self._session.outputs
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        """Return the graph's outputs for prepared inputs; see `edgecnn.runtimes.base.Session.run`."""
+        """Return the graph's outputs for prepared inputs; see `edgecnn.runtimes.base.Session.run`.
+
+        Raises:
+            RuntimeError: the classifier is closed.
+        """
+        if self._closed:
+            raise RuntimeError(_CLOSED)
         return self._session.run(feeds)
 
     @overload
-    def classify(self, images: Image, *, top: int = 5) -> list[Prediction]: ...
+    def classify(  # type: ignore[overload-overlap]  # a str is also an iterable of str
+        self, images: OneImage, *, top: int = 5
+    ) -> list[Prediction]: ...
 
     @overload
-    def classify(self, images: Sequence[Image], *, top: int = 5) -> list[list[Prediction]]: ...
+    def classify(self, images: Iterable[OneImage], *, top: int = 5) -> list[list[Prediction]]: ...
 
-    def classify(self, images: Image | Sequence[Image], *, top: int = 5) -> list[Prediction] | list[list[Prediction]]:
+    def classify(
+        self, images: OneImage | Iterable[OneImage], *, top: int = 5
+    ) -> list[Prediction] | list[list[Prediction]]:
         """Return the most probable classes, best first.
 
         Args:
-            images: one image, uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4], 0..255, of any size; or a
-                sequence of such images (a uint8 [N, H, W, C] array is one), which are run as one batch.
+            images: one image, or several, which are run as one batch. An image is uint8 [H, W], [H, W, 1], [H, W, 3] (RGB)
+                or [H, W, 4], 0..255, of any size; or an image of Pillow; or the path of an image file, for which Pillow
+                is imported. A uint8 [N, H, W, C] array is a batch.
             top: how many classes.
 
         Returns:
             A list of `top` predictions for one image, a list of such lists for several.
 
         Raises:
-            BadInput: an image of another dtype or shape, no image at all, or a file that does not say how to prepare
-                images or has another number of labels than classes.
+            BadInput: what is no image, no image at all, or a file that does not say how to prepare images or has another
+                number of labels than classes.
+            MissingDependency: a path was given and Pillow is not installed.
+            InferenceError: the engine failed, or its scores are not numbers.
+            RuntimeError: the classifier is closed.
         """
+        if self._closed:
+            raise RuntimeError(_CLOSED)
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
-        single = isinstance(images, np.ndarray) and images.ndim < 4
-        batch: Sequence[Image] = [images] if single else list(images)  # type: ignore[list-item]
-        for image in batch:
-            check_image(image)
-        if not batch:
-            raise BadInput("images", expected="at least one", got="none")
-        scores = self.scores(batch)
+        single = is_one_image(images)
+        batch = pixels_of([images] if single else images)
+        scores, name = self.scores(batch), self.outputs[0].name
         labels = self.artifact.spec.labels
         if labels and scores.shape[1] != len(labels):
             raise BadInput(f"{self.artifact.path}: labels", expected=f"{scores.shape[1]} names", got=str(len(labels)))
-        answers = [self._best(row, top) for row in scores]
+        answers = [predictions(row, labels, top, output=name) for row in scores]
         return answers[0] if single else answers
 
     def scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
@@ -97,30 +119,94 @@ class Classifier:
 
         Raises:
             BadInput: a file that does not say how to prepare images.
+            RuntimeError: the classifier is closed.
         """
-        spec = self.artifact.spec
-        if spec.preprocess is None:
-            raise BadInput(
-                f"{self.artifact.path} does not say how images become its input",
-                "edgecnn export FILE --mean R,G,B --std R,G,B -o NEW.onnx writes it in; or use run() with prepared arrays",
-            )
-        prepared = prepare(images, spec.preprocess)
+        prepared = self._canvas().prepare(images)
         name = self.inputs[0].name
         fixed = self.inputs[0].shape[0]
-        if isinstance(fixed, str):
+        if isinstance(fixed, str) or fixed == len(prepared):
             return self._first_output({name: prepared})
         parts = [prepared[start : start + fixed] for start in range(0, len(prepared), fixed)]
         # A file of a fixed batch runs whole batches: the last image fills the last one up.
         full = [np.concatenate([part, part[-1:].repeat(fixed - len(part), axis=0)]) for part in parts]
         return np.concatenate([self._first_output({name: part}) for part in full])[: len(prepared)]
 
+    def run_async(self, feeds: Feeds) -> Future[dict[str, Array]]:
+        """Return at once the future of what `run` returns; leave the arrays alone until it is done.
+
+        A few threads of the classifier's own do the work, in the order of the calls. What waits is not limited; see
+        `edgecnn.Batcher` for that.
+
+        Raises:
+            RuntimeError: the classifier is closed.
+        """
+        return self._submit(lambda: self.run(feeds))
+
+    @overload
+    def classify_async(  # type: ignore[overload-overlap]
+        self, images: OneImage, *, top: int = 5
+    ) -> Future[list[Prediction]]: ...
+
+    @overload
+    def classify_async(self, images: Iterable[OneImage], *, top: int = 5) -> Future[list[list[Prediction]]]: ...
+
+    def classify_async(
+        self, images: OneImage | Iterable[OneImage], *, top: int = 5
+    ) -> Future[list[Prediction]] | Future[list[list[Prediction]]]:
+        """Return at once the future of what `classify` returns; see `run_async`.
+
+        Raises:
+            RuntimeError: the classifier is closed.
+        """
+        return self._submit(lambda: self.classify(images, top=top))  # type: ignore[return-value]
+
+    def warm_up(self, batch: int | Sequence[int] = 1, *, runs: int = 3) -> dict[int, tuple[int, ...]]:
+        """Run zeros, so that the first real image does not pay for what engines put off; return how long it took.
+
+        Engines plan per input shape: name every batch size that will be used.
+
+        Args:
+            batch: images per run, or several such numbers; a file of a fixed batch runs that.
+            runs: of each.
+
+        Returns:
+            Batch size -> duration of each run in nanoseconds, in order.
+
+        Raises:
+            BadInput: a number below 1, or an input with a free dimension besides the batch.
+            InferenceError: the engine failed.
+            RuntimeError: the classifier is closed.
+        """
+        sizes = tuple(batch) if isinstance(batch, (list, tuple, range)) else (batch,)
+        check_whole("runs", runs)
+        check_whole("batches", len(sizes))
+        for size in sizes:
+            check_whole("batch", size)
+        return {size: self._timed_runs(zero_feeds(self.inputs, batch=size), runs) for size in sizes}
+
     def info(self) -> EngineInfo:
-        """Return what really runs this model."""
+        """Return what really runs this model.
+
+        Raises:
+            RuntimeError: the classifier is closed.
+        """
+        if self._closed:
+            raise RuntimeError(_CLOSED)
         return self._session.info()
 
     def close(self) -> None:
-        """Give the engine's memory back; further calls do nothing."""
+        """Give the engine's memory back; further calls do nothing.
+
+        Work of `run_async` that has begun is finished; futures of what waits get the RuntimeError of a closed classifier.
+        """
+        with self._lock:
+            self._closed = True
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            # Not cancelled: `concurrent.futures.wait` would wait for ever for what an executor cancels as it ends.
+            executor.shutdown(wait=not self._own.is_worker)
         self._session.close()
+        self._own = _OfThread()
 
     def __enter__(self) -> Classifier:
         return self
@@ -130,31 +216,47 @@ class Classifier:
     ) -> None:
         self.close()
 
+    def _canvas(self) -> Canvas:
+        """Return this thread's room for inputs."""
+        canvas = self._own.canvas
+        if canvas is None:
+            canvas = self._own.canvas = Canvas(check_image_input(self.artifact, self.inputs))
+        return canvas
+
     def _first_output(self, feeds: dict[str, Any]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = self._session.run(feeds)[self.outputs[0].name]
-        return scores.reshape(len(scores), -1)
+        name = self.outputs[0].name
+        scores: NDArray[np.float32] = self.run(feeds)[name]
+        count = len(next(iter(feeds.values())))
+        if scores.ndim < 2 or len(scores) != count or scores.size == 0:
+            raise InferenceError(f"output {name}: expected scores of {count} images, got shape {list(scores.shape)}")
+        return scores.reshape(count, -1)
 
-    def _best(self, scores: NDArray[np.float32], top: int) -> list[Prediction]:
-        labels = self.artifact.spec.labels
-        shifted = np.exp(scores.astype(np.float64) - scores.max())
-        probabilities = shifted / shifted.sum()
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        return [Prediction(labels[i] if labels else str(i), int(i), float(probabilities[i])) for i in order]
+    def _timed_runs(self, feeds: Feeds, runs: int) -> tuple[int, ...]:
+        durations = []
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            self.run(feeds)
+            durations.append(time.perf_counter_ns() - start)
+        return tuple(durations)
+
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (an eighth of the import of this module)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(
+                    min(_MOST_WORKERS, usable_threads()), "edgecnn", initializer=self._own.mark_worker
+                )
+            return self._executor.submit(work)
 
 
-def load(path: str | PathLike[str], *, backend: str = "cpu", options: OpenOptions | None = None) -> Classifier:
-    """Return a classifier for a model file.
+class _OfThread(threading.local):
+    """What each thread has of its own."""
 
-    Args:
-        path: an .onnx file; one that edgecnn exported knows its labels and preprocessing.
-        backend: what runs it; strict, there is no silent change to another.
-        options: threads and engine options.
+    canvas: Canvas | None = None
+    is_worker = False
 
-    Raises:
-        BadInput: the file is missing, damaged or not a model that the engine reads.
-        UnknownName: no such backend.
-        MissingDependency: the engine is not installed.
-        RuntimeUnavailable: the backend cannot run here.
-    """
-    artifact = load_artifact(Path(path), checksum=False)
-    return Classifier(artifact, open_session(artifact, backend=backend, options=options))
+    def mark_worker(self) -> None:
+        self.is_worker = True

@@ -12,6 +12,7 @@ import onnx_ir as ir
 import edgecnn
 from edgecnn.errors import ExportError, first_line
 from edgecnn.jsonform import to_json
+from edgecnn.seal import SEAL_KEY, seal
 from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, ModelSpec, Step
 
 
@@ -33,16 +34,20 @@ def stamp(model: ir.Model, spec: ModelSpec, lineage: Sequence[Step]) -> None:
 
 
 def write_model(model: ir.Model, path: Path) -> None:
-    """Write one file without external data and hold it against the ONNX checker.
+    """Write one file without external data, held against the ONNX checker, with the seal of edgecnn at its end.
 
     Raises:
         ExportError: the model is not valid ONNX, or of the 2 GiB or more that no one file holds.
     """
+    # A model that was read from a sealed file brings the old seal along.
+    model.metadata_props.pop(SEAL_KEY, None)
     try:
         # The checker serialises a proto itself: given the bytes, it holds one copy of the weights less.
         content = ir.to_proto(model).SerializeToString()
         onnx.checker.check_model(content, full_check=True)
-        path.write_bytes(content)
+        with path.open("wb") as file:
+            file.write(content)
+            file.write(seal(content))
     except onnx.checker.ValidationError as error:
         raise ExportError(f"the graph is not valid ONNX: {first_line(error)}") from error
     except ValueError as error:

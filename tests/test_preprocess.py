@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgecnn.errors import BadInput
-from edgecnn.preprocess import check_image, frame, normalise, prepare
+from edgecnn.preprocess import Canvas, check_image, frame, normalise, prepare
 from edgecnn.resample import Cut, resample
 from edgecnn.specs import Preprocess
 
@@ -140,7 +140,7 @@ def test_an_even_image_stays_even(value: int) -> None:
         ((333, 500), (256, 384), 80, 16),  # 384.38
         ((100, 101), (256, 258), 17, 16),  # 258.56, upwards
         ((256, 256), (256, 256), 16, 16),
-        ((224, 224), (256, 256), 16, 16),
+        ((225, 225), (256, 256), 16, 16),
         ((300, 300), (256, 256), 16, 16),
         ((257, 256), (257, 256), 16, 16),  # 16.5 -> 16
         ((259, 256), (259, 256), 16, 18),  # 17.5 -> 18
@@ -166,6 +166,14 @@ def test_crop_to_an_oblong() -> None:
     image = _noise(400, 400)
     spec = replace(RGB, size=(128, 64), crop_fraction=1.0)
     assert np.array_equal(frame(image, spec), _pillow(image, 128, 128)[:, 32:96])
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_an_image_of_the_models_size_is_taken_as_it_is(fit: Any) -> None:
+    image = _noise(224, 224)
+    assert np.array_equal(frame(image, replace(RGB, fit=fit)), image)
+    gray = replace(GRAY, fit=fit, size=(224, 224))
+    assert np.array_equal(frame(image, gray)[..., 0], np.asarray(Image.fromarray(image).convert("L")))
 
 
 def test_pad_puts_a_28_pixel_image_untouched_into_32() -> None:
@@ -241,6 +249,57 @@ def test_normalise_is_the_formula() -> None:
         assert np.abs(out[0, channel] - exact).max() < 2 * 4.4 * np.finfo(np.float32).eps
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3])),
+    step=st.tuples(st.sampled_from([-2, -1, 1, 3]), st.sampled_from([-1, 1, 2])),
+    seed=st.integers(0, 99),
+)
+def test_normalise_is_one_product_and_one_difference_to_the_bit(
+    shape: tuple[int, int, int, int], step: tuple[int, int], seed: int
+) -> None:
+    spec = replace(RGB, channels=3) if shape[3] == 3 else GRAY
+    whole = np.random.default_rng(seed).integers(0, 256, (shape[0], 3 * shape[1], 2 * shape[2], shape[3]), np.uint8)
+    frames = whole[:, :: step[0], :: step[1]]
+    scale = (1 / (255 * np.asarray(spec.std, np.float32))).astype(np.float32)
+    shift = np.asarray(spec.mean, np.float32) / np.asarray(spec.std, np.float32)
+    wanted = (frames.astype(np.float32) * scale - shift).transpose(0, 3, 1, 2)
+    out = normalise(frames, spec)
+    assert out.flags.c_contiguous
+    assert np.array_equal(out.view(np.int32), np.ascontiguousarray(wanted).view(np.int32))
+
+
+@pytest.mark.parametrize("size", [(224, 224), (299, 299), (600, 500)])
+def test_large_inputs_are_the_sum_of_their_bands(size: tuple[int, int]) -> None:
+    frames = np.stack([_noise(*size), _noise(*size)[::-1]])
+    rows = [normalise(frames[:, start : start + 1], RGB) for start in range(size[0])]
+    assert np.array_equal(normalise(frames, RGB), np.concatenate(rows, axis=2))
+
+
+def test_a_canvas_gives_what_prepare_gives_again_and_again() -> None:
+    for spec in (RGB, GRAY, replace(RGB, in_graph=True, layout="NHWC")):
+        canvas = Canvas(spec)
+        for count in (1, 4, 2, 1, 30, 1):
+            images = [_noise(40 + count, 30, 3, seed) for seed in range(count)] + [_noise(*spec.size, spec.channels)]
+            assert np.array_equal(canvas.prepare(images), prepare(images, spec))
+
+
+def test_a_canvas_uses_its_memory_again_and_keeps_no_large_batch() -> None:
+    canvas = Canvas(RGB)
+    image = _noise(224, 224)
+    first = canvas.prepare([image])
+    assert np.shares_memory(first, canvas.prepare([image]))
+    assert first.ctypes.data % 64 == 0
+    large = canvas.prepare([image] * 40)
+    assert not np.shares_memory(large, canvas.prepare([image] * 40))
+
+
+def test_prepare_never_gives_the_callers_own_memory() -> None:
+    image = _noise(224, 224)
+    for spec in (RGB, replace(RGB, in_graph=True, layout="NHWC")):
+        assert not np.shares_memory(prepare([image], spec), image)
+
+
 def test_normalise_by_hand() -> None:
     spec = Preprocess(size=(1, 3), channels=1, mean=(0.5,), std=(0.25,))
     frames = np.array([0, 51, 255], np.uint8).reshape(1, 1, 3, 1)
@@ -283,10 +342,16 @@ def test_prepare_takes_a_batch_as_one_array() -> None:
 @pytest.mark.parametrize(
     ("image", "got"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\]"),
+        (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\] \(if 0\.\.1: \(255 \* image\).*"),
+        (np.zeros((4, 4, 3), np.uint16), r"uint16 \[4, 4, 3\] \(if all 16 bits are used: \(image >> 8\).*"),
+        (np.zeros((4, 4), np.int64), r"int64 \[4, 4\] \(if 0\.\.255: image.astype\('uint8'\)\)"),
+        (np.zeros((4, 4), bool), r"bool \[4, 4\]"),
         (np.zeros((4, 4, 2), np.uint8), r"uint8 \[4, 4, 2\]"),
-        (np.zeros((3, 4, 5), np.uint8), r"uint8 \[3, 4, 5\]"),
-        (np.zeros((1, 4, 4, 3), np.uint8), r"uint8 \[1, 4, 4, 3\]"),
+        (
+            np.zeros((3, 4, 5), np.uint8),
+            r"uint8 \[3, 4, 5\] \(channels come last: image\.transpose\(1, 2, 0\)\)",
+        ),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"uint8 \[1, 4, 4, 3\] \(a batch is a list of images, or one array alone\)"),
         (np.zeros(16, np.uint8), r"uint8 \[16\]"),
         (np.zeros((0, 4, 3), np.uint8), r"uint8 \[0, 4, 3\]"),
         ([[1, 2], [3, 4]], "list"),

@@ -147,7 +147,7 @@ def _fit_text(spec: Preprocess) -> str:
         "pad": f"scaled so that it just fits into {inner}, then centred on black of {height} x {width}",
         "stretch": f"scaled to {height} x {width}, whatever its shape",
     }
-    return f"{words[spec.fit]} (height x width, pixels; {how})."
+    return f"{words[spec.fit]} (height x width, pixels; {how}); an image of exactly {height} x {width} stays as it is."
 
 
 def _output_text(artifact: Artifact) -> str:
