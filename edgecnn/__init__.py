@@ -12,9 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgecnn.answers import Prediction
     from edgecnn.artifacts import load_artifact
-    from edgecnn.classifier import Classifier, Prediction, load
+    from edgecnn.batcher import Batcher
+    from edgecnn.classifier import Classifier
     from edgecnn.errors import EdgecnnError
+    from edgecnn.loading import load
+    from edgecnn.pool import Pool
     from edgecnn.runtimes.base import OpenOptions
     from edgecnn.specs import Artifact, ModelSpec, Preprocess, TensorSpec
 
@@ -22,23 +26,27 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Artifact": "edgecnn.specs",
+    "Batcher": "edgecnn.batcher",
     "Classifier": "edgecnn.classifier",
     "EdgecnnError": "edgecnn.errors",
     "ModelSpec": "edgecnn.specs",
     "OpenOptions": "edgecnn.runtimes.base",
-    "Prediction": "edgecnn.classifier",
+    "Pool": "edgecnn.pool",
+    "Prediction": "edgecnn.answers",
     "Preprocess": "edgecnn.specs",
     "TensorSpec": "edgecnn.specs",
-    "load": "edgecnn.classifier",
+    "load": "edgecnn.loading",
     "load_artifact": "edgecnn.artifacts",
 }
 
 __all__ = [
     "Artifact",
+    "Batcher",
     "Classifier",
     "EdgecnnError",
     "ModelSpec",
     "OpenOptions",
+    "Pool",
     "Prediction",
     "Preprocess",
     "TensorSpec",

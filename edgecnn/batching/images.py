@@ -1,0 +1,69 @@
+"""An image as a request of one row, and a row of scores as its answer."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from edgecnn.answers import Prediction, predictions
+from edgecnn.errors import InferenceError
+from edgecnn.imageinput import check_image_input
+from edgecnn.images import to_pixels
+from edgecnn.preprocess import Canvas, Image, frame
+from edgecnn.runtimes.base import Array
+from edgecnn.specs import Artifact, TensorSpec
+
+KEY = "images"
+"""Key of requests that are images at the model's size; arithmetic on them waits for the whole batch."""
+
+
+class ImagePath:
+    """From images to the model's input, and from its scores to predictions. May be used from several threads.
+
+    Args:
+        artifact: the model file.
+        inputs: of its graph.
+        output: name of the scores.
+
+    Raises:
+        BadInput: the file does not say how to prepare images, or its graph takes something else.
+    """
+
+    def __init__(self, artifact: Artifact, inputs: tuple[TensorSpec, ...], output: str) -> None:
+        self._spec = check_image_input(artifact, inputs)
+        self._labels = artifact.spec.labels
+        self._output = output
+        self._own = threading.local()
+
+    def frame(self, image: object) -> Image:
+        """Return uint8 [1, height, width, channels] at the model's size, which later changes of the image do not reach.
+
+        Raises:
+            BadInput: what is no image.
+        """
+        pixels = to_pixels(image)
+        framed = frame(pixels, self._spec)
+        if framed.flags.writeable and np.may_share_memory(framed, pixels):
+            framed = framed.copy()
+        return framed[None]
+
+    def prepare(self, frames: list[Image]) -> Array:
+        """Return the model's input for images at its size, in memory that this thread's next call writes to."""
+        canvas: Canvas | None = getattr(self._own, "canvas", None)
+        if canvas is None:
+            canvas = self._own.canvas = Canvas(self._spec)
+        return canvas.prepare(frames)
+
+    def predictions(self, outputs: dict[str, Array], top: int) -> list[Prediction]:
+        """Return the most probable classes of one image.
+
+        Raises:
+            BadInput: the file has another number of labels than classes.
+            InferenceError: what came out are not the scores of one image.
+        """
+        scores = outputs[self._output]
+        if scores.ndim < 2 or len(scores) != 1:
+            shape = list(scores.shape)
+            raise InferenceError(f"output {self._output}: expected scores of one image, got shape {shape}")
+        return predictions(scores.reshape(-1), self._labels, top, output=self._output)
