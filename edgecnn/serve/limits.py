@@ -1,0 +1,151 @@
+"""What a server refuses, and what it says then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgecnn.errors import BadInput, DeadlineExceeded, EdgecnnError, Overloaded, UsageError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_BUSY_HEADERS = {"retry-after": "1"}
+# The rest of a body that is not read would be taken for the next request.
+_CLOSE = {"connection": "close"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one server.
+
+    Attributes:
+        body_bytes: of a request; a larger one is refused before it is read.
+        pixels: of an image; a larger one is refused before it is decoded.
+        in_flight: requests for inference at a time, those whose body is still on its way included; with body_bytes it
+            bounds the memory.
+        deadline_s: from the first byte of a request to its answer, seconds.
+
+    Raises:
+        BadInput: one is not above 0.
+    """
+
+    body_bytes: int = 32 << 20
+    pixels: int = 1 << 24
+    in_flight: int = 128
+    deadline_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("body_bytes", "pixels", "in_flight", "deadline_s"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise BadInput(name, expected="a number above 0", got=str(value))
+
+
+class Problem(Exception):
+    """A request that is answered with an error of HTTP.
+
+    Args:
+        status: of HTTP.
+        text: what goes back as {"error": text}.
+        headers: that go with it.
+    """
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = dict(headers or {})
+
+
+def problem_of(error: Exception) -> Problem | None:
+    """Return how an error is told over HTTP; None for one that is a bug or a failure of the engine."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, UsageError):
+        return Problem(400, str(error))
+    if isinstance(error, Overloaded):
+        return Problem(503, str(error), _BUSY_HEADERS)
+    if isinstance(error, DeadlineExceeded):
+        return Problem(504, str(error))
+    return Problem(500, str(error)) if isinstance(error, EdgecnnError) else None
+
+
+@dataclass(slots=True)
+class InFlight:
+    """Counts requests for inference, and refuses what is too many.
+
+    Attributes:
+        most: at a time.
+        now: how many there are.
+    """
+
+    most: int
+    now: int = field(default=0)
+
+    def __enter__(self) -> InFlight:
+        if self.now >= self.most:
+            raise Problem(503, f"{self.now} requests are in flight already; try again later", _BUSY_HEADERS | _CLOSE)
+        self.now += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.now -= 1
+
+
+async def read_body(request: Request, limits: Limits, end_s: float) -> bytes:
+    """Return the body of a request.
+
+    Args:
+        request: whose body is not read yet.
+        limits: of the server.
+        end_s: until when it must be there, see `Service.deadline`.
+
+    Raises:
+        Problem: 413 for one that is, or says it is, too large (no more than that is read); 408 for one that does not
+            come in time; 415 for a compressed one.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Problem(415, "a compressed body is not understood; send it as it is", _CLOSE)
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > limits.body_bytes:
+        raise _too_large(limits)
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    late = False
+
+    def expire() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    # asyncio.wait_for makes a task for every call, asyncio.timeout begins with Python 3.11.
+    timer = loop.call_later(max(0.0, end_s - time.monotonic()), expire)
+    try:
+        return await _read(request, limits)
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        if hasattr(task, "uncancel"):
+            task.uncancel()
+        raise Problem(408, f"the body did not come within {limits.deadline_s:g} s", _CLOSE) from None
+    finally:
+        timer.cancel()
+
+
+async def _read(request: Request, limits: Limits) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limits.body_bytes:
+            raise _too_large(limits)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limits: Limits) -> Problem:
+    return Problem(413, f"the body is larger than {limits.body_bytes} bytes", _CLOSE)
