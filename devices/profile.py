@@ -9,6 +9,9 @@ from pathlib import Path
 from edgecnn.jsonform import from_json
 from edgecnn.toml import read_toml
 
+ANY_MACHINE = ("trt", "cuda", "cpu", "openvino")
+"""What a machine without a profile may choose from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchRules:
@@ -33,11 +36,13 @@ class DeviceProfile:
         id: what `--device` and records call it.
         title: its full name.
         match: how it is recognised.
+        backends: what `--backend auto` chooses from, in the order that is taken where two are equally fast.
     """
 
     id: str
     title: str
     match: MatchRules
+    backends: tuple[str, ...] = ("cpu",)
 
 
 @lru_cache(maxsize=1)
@@ -50,6 +55,12 @@ def device_profiles() -> tuple[DeviceProfile, ...]:
     files = sorted((Path(__file__).parent / "profiles").glob("*.toml"))
     profiles = [from_json(DeviceProfile, read_toml(path), where=path.name) for path in files]
     return tuple(sorted(profiles, key=lambda profile: profile.match.arch is not None))
+
+
+def profile_backends(profile_id: str | None) -> tuple[str, ...]:
+    """Return what `--backend auto` chooses from on a machine of that profile; every backend that may be fast without one."""
+    known = {profile.id: profile.backends for profile in device_profiles()}
+    return known.get(profile_id or "", ANY_MACHINE)
 
 
 def match_profile(*, compatible: tuple[str, ...], model: str | None, arch: str | None) -> str | None:
