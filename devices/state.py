@@ -31,6 +31,7 @@ class DeviceState:
     Attributes:
         temperature_c: the hottest sensor of the processor.
         frequency_khz: mean of the online cores, as the governor last set it.
+        fastest_khz: the greatest of the same; idle cores may be slow without a fault.
         load_average: processes that ran or waited, over the last minute.
         cgroup_throttled_us: how long the container's quota has held its processes back, over its life.
         thermal_throttle_count: sum of x86's throttling counters, those of the package once for every core.
@@ -40,6 +41,7 @@ class DeviceState:
 
     temperature_c: float | None = None
     frequency_khz: int | None = None
+    fastest_khz: int | None = None
     load_average: float | None = None
     cgroup_throttled_us: int | None = None
     thermal_throttle_count: int | None = None
@@ -52,9 +54,11 @@ def read_state(root: Path = Path("/")) -> DeviceState:
     Args:
         root: folder that stands for "/".
     """
+    frequencies = cpu_integers(root, "cpufreq/scaling_cur_freq")
     return DeviceState(
         temperature_c=_temperature_c(root),
-        frequency_khz=_frequency_khz(root),
+        frequency_khz=round(sum(frequencies) / len(frequencies)) if frequencies else None,
+        fastest_khz=max(frequencies, default=None),
         load_average=_load_average(root),
         cgroup_throttled_us=_cgroup_throttled_us(root),
         thermal_throttle_count=_total(matching(root, f"{CPUS}/cpu[0-9]*/thermal_throttle/*_count")),
@@ -76,11 +80,6 @@ def _temperature_c(root: Path) -> float | None:
 def _hottest_c(files: list[Path]) -> float | None:
     readings = [value for file in files if (value := read_integer(file)) is not None and value in PLAUSIBLE_MILLI_C]
     return max(readings) / 1000 if readings else None
-
-
-def _frequency_khz(root: Path) -> int | None:
-    frequencies = cpu_integers(root, "cpufreq/scaling_cur_freq")
-    return round(sum(frequencies) / len(frequencies)) if frequencies else None
 
 
 def _load_average(root: Path) -> float | None:

@@ -13,15 +13,24 @@ EXPECTED = {
     "pc": DeviceState(
         temperature_c=54.0,
         frequency_khz=1_625_000,
+        fastest_khz=4_100_000,
         load_average=0.31,
         cgroup_throttled_us=0,
         thermal_throttle_count=2 * 3 + 8 * 5,
     ),
-    "rpi4": DeviceState(temperature_c=48.2, frequency_khz=1_800_000, load_average=0.52, pi_throttled=0x50005),
-    "rpi5": DeviceState(temperature_c=57.85, frequency_khz=1_950_000, load_average=0.0, pi_throttled=0),
-    "jetson_orin_nano": DeviceState(temperature_c=49.687, frequency_khz=1_395_200, load_average=1.24),
-    "jetson_nano": DeviceState(temperature_c=31.0, frequency_khz=918_000, load_average=0.08, cgroup_throttled_us=0),
-    "big_little": DeviceState(temperature_c=44.444, frequency_khz=1_000_000, load_average=0.21),
+    "rpi4": DeviceState(
+        temperature_c=48.2, frequency_khz=1_800_000, fastest_khz=1_800_000, load_average=0.52, pi_throttled=0x50005
+    ),
+    "rpi5": DeviceState(
+        temperature_c=57.85, frequency_khz=1_950_000, fastest_khz=2_400_000, load_average=0.0, pi_throttled=0
+    ),
+    "jetson_orin_nano": DeviceState(
+        temperature_c=49.687, frequency_khz=1_395_200, fastest_khz=1_728_000, load_average=1.24
+    ),
+    "jetson_nano": DeviceState(
+        temperature_c=31.0, frequency_khz=918_000, fastest_khz=918_000, load_average=0.08, cgroup_throttled_us=0
+    ),
+    "big_little": DeviceState(temperature_c=44.444, frequency_khz=1_000_000, fastest_khz=1_800_000, load_average=0.21),
     "container": DeviceState(load_average=2.03, cgroup_throttled_us=1_634_207),
 }
 
