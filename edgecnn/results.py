@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from edgecnn.errors import BadInput, ResultsError
 from edgecnn.jsonform import from_json, json_schema, to_json
+from edgecnn.powerspec import ModelledPower, Power
 from edgecnn.specs import Accuracy, EngineInfo, Precision, Step
 
 SCHEMA = "edgecnn.result/1"
@@ -120,10 +121,15 @@ class Plan:
         min_seconds: seconds of sampling at least.
         max_seconds: sampling stops here even when `min_runs` is not reached.
         seed: of the input values.
-        timed: what lies inside the timed region, "run" (one call from host arrays to host arrays).
+        timed: what lies inside the timed region: "run" (one call from host arrays to host arrays), "device" (the same
+            without the copies between host and device), "app" (from uint8 images to labels: preprocessing, the run,
+            softmax and the five best classes).
         isolation: "process" (a fresh child process per measurement) or "none".
         clock: name of the clock.
         clock_resolution_ns: smallest step that was observed.
+        scenario: load pattern in the style of MLPerf, "server" for example; null for runs one after the other.
+        qps: queries per second of the scenario "server".
+        sustain_seconds: how long it ran without a pause for the curve over time, null where that was not asked for.
     """
 
     batch: int
@@ -136,6 +142,9 @@ class Plan:
     isolation: str = "process"
     clock: str = "perf_counter_ns"
     clock_resolution_ns: int | None = None
+    scenario: str | None = None
+    qps: float | None = None
+    sustain_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +158,14 @@ class Metric:
         n: number of samples.
         min: least sample.
         median: middle sample.
-        p90: 90th percentile, null with fewer than 10 samples.
-        p99: 99th percentile, null with fewer than 100 samples.
+        p90: 90th percentile, null with fewer than 29 samples.
+        p99: 99th percentile, null with fewer than 299 samples.
         max: greatest sample.
         mean: arithmetic mean.
         ci95: 95% bootstrap interval of the median, null with fewer than 10 samples.
+        p999: 99.9th percentile, null with fewer than 2995 samples.
+        blocks: samples of each block, in order; others were measured between two blocks. Empty where they were taken in
+            one go. Block n of two records of one group (provenance) was measured in the same round.
     """
 
     name: str
@@ -167,6 +179,46 @@ class Metric:
     max: float
     mean: float
     ci95: tuple[float, float] | None
+    p999: float | None = None
+    blocks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What the graph needs by its shapes: an estimate, which no metric is made from.
+
+    Attributes:
+        weights_bytes: of all constants of the file, once; an engine that repacks them may hold them twice.
+        activations_bytes: most that is alive at a time, null where a shape cannot be told.
+        note: what the estimate does not cover.
+    """
+
+    weights_bytes: int
+    activations_bytes: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioFigures:
+    """What a load pattern in the style of MLPerf gave; the metric "latency" has the latency of each query.
+
+    Attributes:
+        title: how the figures are to be called, "MLPerf-style server"; they are no MLPerf results.
+        samples_per_second: samples over the time from the first arrival to the end of the last query.
+        percent: the percentile that the scenario is about, null for "offline".
+        tail_ns: latency that it does not exceed, with 99% confidence by the early-stopping rule; null with too few queries.
+        queries: how many there were.
+        queries_needed: how many that rule asks for, null for "offline".
+        notes: what the figures fall short of, and what to do.
+    """
+
+    title: str
+    samples_per_second: float
+    percent: float | None
+    tail_ns: float | None
+    queries: int
+    queries_needed: int | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +269,7 @@ class Provenance:
         argv: the command line, without folders.
         time_utc: ISO 8601, start of the measurement.
         host: salted hash of the machine id, the same for all records of one machine.
+        group: the same for records that were measured in turn, block by block; null for one measured alone.
     """
 
     edgecnn: str
@@ -226,6 +279,7 @@ class Provenance:
     argv: tuple[str, ...]
     time_utc: str
     host: str | None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +297,10 @@ class Record:
         metrics: the measured quantities.
         quality: whether they can be believed.
         provenance: where the record comes from.
+        footprint: memory that the graph needs by its shapes, null where the file is no ONNX graph.
+        scenario: figures of the plan's scenario, null without one.
+        power: what a sensor measured, or the reason why none did; null where power was not asked for.
+        modelled_w: power that was computed; never a measurement, and never beside one without saying so.
     """
 
     schema: Literal["edgecnn.result/1"] = "edgecnn.result/1"
@@ -255,6 +313,10 @@ class Record:
     metrics: tuple[Metric, ...] = ()
     quality: Quality
     provenance: Provenance
+    footprint: Footprint | None = None
+    scenario: ScenarioFigures | None = None
+    power: Power | None = None
+    modelled_w: ModelledPower | None = None
 
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, or None."""
@@ -289,14 +351,26 @@ def read(path: Path) -> Iterator[Record]:
     Raises:
         ResultsError: the file cannot be read, or a line is not a record of a known schema.
     """
+    for _, found in scan(path):
+        if isinstance(found, ResultsError):
+            raise found
+        yield found
+
+
+def scan(path: Path) -> Iterator[tuple[int, Record | ResultsError]]:
+    """Yield (line number, record) in order as `read` does, and instead of raising the error of a foreign line.
+
+    Raises:
+        ResultsError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 # Zeros are what a power cut leaves of blocks that were not written yet.
                 line = raw.strip(b"\0\t\r\n ")
-                record = _parse(line, path, number) if line else None
-                if record is not None:
-                    yield record
+                found = _parse(line, path, number) if line else None
+                if found is not None:
+                    yield number, found
     except OSError as error:
         raise ResultsError(f"cannot be read: {error.strerror}", path=str(path)) from None
 
@@ -340,15 +414,15 @@ def _from_plain(data: Any) -> Record:
     return from_json(Record, data, where="record", ignore_unknown=True)
 
 
-def _parse(line: bytes, path: Path, number: int) -> Record | None:
+def _parse(line: bytes, path: Path, number: int) -> Record | ResultsError | None:
     try:
         return _from_plain(json.loads(line))
     except BadInput as error:
-        raise ResultsError(error.message, path=str(path), line=number, key=_key(error), hint=error.hint) from None
+        return ResultsError(error.message, path=str(path), line=number, key=_key(error), hint=error.hint)
     except (ValueError, RecursionError) as error:
         if _cut_short(line):
             return None
-        raise ResultsError(f"not JSON: {error}", path=str(path), line=number) from None
+        return ResultsError(f"not JSON: {error}", path=str(path), line=number)
 
 
 def _key(error: BadInput) -> str:

@@ -33,6 +33,13 @@ def count_text(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
+def count_of(number: int | None, noun: str) -> str:
+    """Return a number of things, "1 thread" or "2 threads"; None is a number that the engine chooses."""
+    if number is None:
+        return f"{noun}s chosen by the engine"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def millions_text(value: int | None) -> str:
     """Return a whole number in millions with one decimal, "4,089.2"; "-" for None."""
     return "-" if value is None else f"{value / 1e6:,.1f}"

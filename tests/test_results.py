@@ -90,7 +90,9 @@ def test_what_the_golden_record_says_is_written_again() -> None:
     for line, record in zip(GOLDEN.read_text().splitlines(), (FULL, FAILED), strict=True):
         written = json.loads(dumps(record))
         for place in _places(json.loads(line)):
-            assert _at(written, place) == _at(json.loads(line), place), place
+            value = _at(json.loads(line), place)
+            # Objects may have got new keys since, each with a default.
+            assert isinstance(value, (dict, list)) or _at(written, place) == value, place
         assert next(iter(written)) == "schema"
 
 

@@ -5,27 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
-import edgecnn
 from edgecnn.errors import MeasurementError
 
 _TICK_SECONDS = 0.5
 _TAIL_BYTES = 8192
 _LAST_LINES = 3
 _LAST_CHARACTERS = 400
-
-# The child sees the packages that this process sees, from a clone as from an installation, and nothing of the current
-# folder that this process does not see. PYTHONPATH could not say so: it puts folders in front of the standard library.
-# Nothing but sys, which is built in, may be imported before the path is set.
-_START = "import sys; sys.path[:] = {paths!r}; from edgecnn.bench.worker import main; main()"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +52,6 @@ class Ended:
         return f"{text}: {self.last_words}" if self.last_words else text
 
 
-def worker_command() -> tuple[str, ...]:
-    """Return the command line that starts a worker with this interpreter and this process's module search path."""
-    home = str(Path(edgecnn.__file__).parents[1])
-    paths = [path for path in sys.path if isinstance(path, str)]
-    start = _START.format(paths=paths if home in paths else [*paths, home])
-    return (sys.executable, "-X", "utf8", "-c", start)
-
-
 def run_child(
     command: Sequence[str],
     message: bytes,
@@ -90,13 +74,13 @@ def run_child(
         MeasurementError: the child cannot be started.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _start(command, errors)
+        process = start_child(command, errors)
         try:
             output, timed_out = _converse(process, message, limit_seconds, on_wait)
         finally:
-            _end(process)
+            end_child(process)
         return Ended(
-            status=process.returncode, output=output, last_words=last_words(_tail(errors)), timed_out=timed_out
+            status=process.returncode, output=output, last_words=last_words(tail_of(errors)), timed_out=timed_out
         )
 
 
@@ -107,7 +91,12 @@ def last_words(text: str) -> str:
     return " | ".join(lines[-count:])[-_LAST_CHARACTERS:]
 
 
-def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def start_child(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Return a child with pipes and a session of its own, whose standard error goes to a file.
+
+    Raises:
+        MeasurementError: it cannot be started.
+    """
     try:
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
@@ -137,7 +126,7 @@ def _converse(
     return b"", True
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_child(process: subprocess.Popen[bytes], *, close: bool = True) -> None:
     """Kill the child with all that it started and wait for it; another Ctrl-C does not get in between."""
     interrupted = None
     while process.returncode is None:
@@ -146,12 +135,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
         except KeyboardInterrupt as error:
             interrupted = error
+    if close:
+        close_pipes(process)
+    if interrupted:
+        raise interrupted
+
+
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Close this end of a child's pipes."""
     for pipe in (process.stdin, process.stdout):
         if pipe:
             with suppress(OSError):
                 pipe.close()
-    if interrupted:
-        raise interrupted
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -162,7 +157,8 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _tail(file: IO[bytes]) -> str:
+def tail_of(file: IO[bytes]) -> str:
+    """Return the last 8 KiB of a file."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
     return file.read().decode(errors="replace")
 

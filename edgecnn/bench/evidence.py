@@ -11,10 +11,15 @@ from edgecnn.bench.activity import Activity
 from edgecnn.bench.stats import block_medians, trend_z
 from edgecnn.devices.state import DeviceState
 from edgecnn.results import Device, Metric, Plan
+from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import EngineInfo, Precision
 
 _TREND_BLOCKS = 20
 _THIRDS = 3
+
+# Readings of a temperature below which no trend is looked for, and the 1% point of its test, two-sided.
+_LEAST_READINGS = 5
+_TREND_Z = 2.576
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,11 @@ class Evidence:
         activity: use of the processors while sampling.
         emulated: the processor is emulated.
         precision: of the file.
+        options: how the session was asked to be opened.
+        course: the machine at the end of each block, with the seconds since the first one began.
+        gpu_reasons: why the GPU's clock was held back, at the end of each block (NVML's bits).
+        unsettled: why the warm-up ended before the runs were steady, empty where they were.
+        interrupted: how far the measurement had come when it was stopped from outside, empty where it was not.
     """
 
     latency: Metric
@@ -42,6 +52,11 @@ class Evidence:
     activity: Activity | None = None
     emulated: bool = False
     precision: Precision | None = None
+    options: OpenOptions = field(default_factory=OpenOptions)
+    course: tuple[tuple[float, DeviceState], ...] = ()
+    gpu_reasons: tuple[int, ...] = ()
+    unsettled: str = ""
+    interrupted: str = ""
 
     @cached_property
     def drift(self) -> float:
@@ -53,6 +68,21 @@ class Evidence:
     def trend(self) -> float:
         """Score z of the Mann-Kendall test over the medians of 20 blocks; positive means slower and slower."""
         return trend_z(block_medians(self.latency.samples, _TREND_BLOCKS))
+
+    @cached_property
+    def warming_c(self) -> tuple[float, float]:
+        """By how much the temperature rose over the measurement and how fast at its end, degrees C and degrees C a minute.
+
+        The slope is that of the second half, by least squares; both are 0 where no temperature is known, or where no trend
+        stands out of the readings.
+        """
+        known = [(at, state.temperature_c) for at, state in self.course if state.temperature_c is not None]
+        if len(known) < _LEAST_READINGS or trend_z([celsius for _, celsius in known]) < _TREND_Z:
+            return 0.0, 0.0
+        seconds, celsius = (np.array(column, np.float64) for column in zip(*known, strict=True))
+        half = len(known) // 2
+        slope = float(np.polyfit(seconds[half:], celsius[half:], 1)[0]) if np.ptp(seconds[half:]) > 0 else 0.0
+        return float(celsius[-1] - celsius[0]), 60 * slope
 
     @cached_property
     def sampling_seconds(self) -> float:

@@ -10,11 +10,13 @@ import gc
 import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.bench.clock import Clock
+from edgecnn.bench.steady import Steady, detect_steady
 from edgecnn.errors import MeasurementError
 
 Run = Callable[[], object]
@@ -25,6 +27,27 @@ MAX_SAMPLES = 1 << 20
 SAMPLE_BYTES = 8
 """Memory that one sample takes."""
 
+_GROWTH = 1.25
+# The row that has been seen is looked at again when it is longer by a quarter: asking costs more than short runs take.
+
+_SEEN = 4000
+# Runs that are looked at: the last ones, for a row of millions tells no more.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUpSeen:
+    """What a warm-up showed.
+
+    Attributes:
+        runs: how many there were.
+        steady: where they became steady, among those that were looked at.
+        median_ns: of the steady runs, of the last half where there are none.
+    """
+
+    runs: int
+    steady: Steady
+    median_ns: float
+
 
 def time_once(run: Run, clock: Clock) -> int:
     """Return how long one call takes, in nanoseconds."""
@@ -33,16 +56,45 @@ def time_once(run: Run, clock: Clock) -> int:
     return clock.now_ns() - begin
 
 
-def warm_up(run: Run, clock: Clock, *, min_runs: int, min_seconds: float, max_seconds: float) -> int:
-    """Return how many calls it took to reach both `min_runs` and `min_seconds`, or else `max_seconds`."""
+def warm_up(run: Run, clock: Clock, *, min_runs: int, min_seconds: float, max_seconds: float) -> WarmUpSeen:
+    """Call until both `min_runs` and `min_seconds` are reached and the calls are steady, or until `max_seconds`.
+
+    Args:
+        run: what is called.
+        clock: what times it.
+        min_runs: calls at least.
+        min_seconds: seconds at least.
+        max_seconds: the call that crosses this is the last one.
+    """
     begin = clock.now_ns()
     soft, hard = int(min_seconds * 1e9), int(max_seconds * 1e9)
-    elapsed = runs = 0
-    while elapsed < hard and (elapsed < soft or runs < min_runs):
+    row: list[int] = []
+    elapsed = 0
+    steady = detect_steady(row)
+    look = float(min_runs)
+    while elapsed < hard:
+        if elapsed >= soft and len(row) >= look:
+            steady = detect_steady(row[-_SEEN:])
+            if steady.start is not None:
+                break
+            look = max(_GROWTH * len(row), len(row) + 1)
+        before = elapsed
         run()
-        runs += 1
         elapsed = clock.now_ns() - begin
-    return runs
+        row.append(elapsed - before)
+    if steady.start is None:
+        steady = detect_steady(row[-_SEEN:])
+    return WarmUpSeen(runs=len(row), steady=steady, median_ns=_settled_median(row[-_SEEN:], steady))
+
+
+def settle(run: Run, clock: Clock, *, seconds: float) -> None:
+    """Call once, and on until `seconds` are over; not at all for 0 seconds."""
+    if seconds <= 0:
+        return
+    end = clock.now_ns() + int(seconds * 1e9)
+    run()
+    while clock.now_ns() < end:
+        run()
 
 
 def sample(
@@ -69,6 +121,11 @@ def sample(
     if samples.min() < 0:
         raise MeasurementError("the clock ran backwards while sampling", "measure again; check the clock source")
     return samples
+
+
+def _settled_median(row: list[int], steady: Steady) -> float:
+    start = len(row) // 2 if steady.start is None else steady.start
+    return float(np.median(row[start:])) if row else 0.0
 
 
 def _fill(run: Run, now: Callable[[], int], durations: memoryview, *, min_runs: int, soft_ns: int, hard_ns: int) -> int:

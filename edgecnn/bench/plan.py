@@ -1,14 +1,14 @@
 """How a measurement is planned: the defaults, their limits, and the times that follow from them.
 
-A run is one call of the session with a whole batch. A measurement is: load, first run, warm-up, then sampling until
-both `min_runs` and `min_seconds` are reached, or `max_seconds` at the latest.
+A run is one call of the session with a whole batch. A measurement is: load, first run, warm-up until runs are steady, then
+sampling until both `min_runs` and `min_seconds` are reached, or `max_seconds` at the latest.
 """
 
 from __future__ import annotations
 
 import math
 
-from edgecnn.errors import BadInput
+from edgecnn.errors import BadInput, Contradiction
 from edgecnn.results import Plan
 
 SECONDS = 2.0
@@ -26,14 +26,20 @@ CAP_FACTOR = 5.0
 CAP_SECONDS = 10.0
 """Sampling of a slow model may take this long however short `min_seconds` is."""
 
-_WARMUP_SHARE = 0.1
+_WARMUP_SHARE = 0.05
 # A frequency governor needs tens of milliseconds to reach its speed; beyond a second a fixed warm-up buys nothing more.
 _WARMUP_SECONDS = (0.1, 1.0)
+
+_LONGEST_WARMUP_SECONDS = 30.0
+_WARMUP_CAP_SHARE = 0.25
+# A warm-up that has not become steady by then is said to have not; on a restless machine it never would.
 
 _LONGEST_SECONDS = 24 * 3600.0
 
 # Interpreter, numpy and an engine from a cold SD card, on an emulated board.
 _START_SECONDS = 180.0
+# TensorRT on a small board builds an engine of a large network for minutes.
+_BUILD_SECONDS = 3600.0
 # A slow SD card reads 10 MB/s, and a model is read and then unpacked.
 _LOAD_BYTES_PER_SECOND = 5e6
 
@@ -45,6 +51,10 @@ def make_plan(
     min_runs: int = MIN_RUNS,
     warmup_runs: int = WARMUP_RUNS,
     seed: int = 0,
+    timed: str = "run",
+    scenario: str | None = None,
+    qps: float | None = None,
+    sustain_seconds: float | None = None,
 ) -> Plan:
     """Return a plan whose values were checked.
 
@@ -54,10 +64,22 @@ def make_plan(
         min_runs: samples at least, at least 1.
         warmup_runs: runs after the first and before sampling, at least 0; the warm-up also lasts `warmup_seconds`.
         seed: of the input values and of the bootstrap, at least 0.
+        timed: what lies inside the timed region, one of `edgecnn.bench.timed.TIMED`.
+        scenario: one of `edgecnn.bench.scenarios.SCENARIOS`, or None.
+        qps: arrivals per second, for the scenario "server" alone and needed there.
+        sustain_seconds: run for so long without a pause and keep the curve over time; takes the place of `seconds`.
 
     Raises:
         BadInput: a value outside these limits.
+        Contradiction: a scenario and a sustained run at once.
     """
+    if scenario is not None and sustain_seconds is not None:
+        raise Contradiction("--scenario and --sustain exclude each other", "ask for one of them")
+    if (qps is not None) != (scenario == "server"):
+        raise BadInput(
+            "qps", "--scenario server --qps 50", expected="with the scenario server and only there", got=f"{qps}"
+        )
+    seconds = seconds if sustain_seconds is None else sustain_seconds
     for name, value in (("batch", batch), ("min_runs", min_runs)):
         _at_least(name, value, 1)
     for name, value in (("warmup_runs", warmup_runs), ("seed", seed)):
@@ -69,20 +91,24 @@ def make_plan(
         warmup_runs=warmup_runs,
         min_runs=min_runs,
         min_seconds=float(seconds),
-        max_seconds=max(CAP_SECONDS, CAP_FACTOR * seconds),
+        max_seconds=max(CAP_SECONDS, CAP_FACTOR * seconds) if sustain_seconds is None else float(seconds),
         seed=seed,
+        timed=timed,
+        scenario=scenario,
+        qps=qps,
+        sustain_seconds=sustain_seconds,
     )
 
 
 def warmup_seconds(plan: Plan) -> float:
-    """Return how long the warm-up lasts at least: a tenth of the sampling, between 0.1 and 1 second."""
+    """Return how long the warm-up lasts at least: a twentieth of the sampling, between 0.1 and 1 second."""
     low, high = _WARMUP_SECONDS
     return min(max(_WARMUP_SHARE * plan.min_seconds, low), high)
 
 
 def warmup_limit_seconds(plan: Plan) -> float:
-    """Return when the warm-up ends without `warmup_runs`: it takes no longer than sampling is meant to."""
-    return max(warmup_seconds(plan), plan.min_seconds)
+    """Return when the warm-up ends, steady or not: after a quarter of the sampling, and at least twice its own time."""
+    return max(2 * warmup_seconds(plan), _WARMUP_CAP_SHARE * min(plan.min_seconds, _LONGEST_WARMUP_SECONDS))
 
 
 def expected_seconds(plan: Plan) -> float:
@@ -90,16 +116,14 @@ def expected_seconds(plan: Plan) -> float:
     return warmup_seconds(plan) + plan.min_seconds
 
 
-def time_limit_seconds(plan: Plan, size_bytes: int) -> float:
-    """Return after how long a worker counts as hung: far beyond what a slow board and a cold disk need.
+def load_limit_seconds(size_bytes: int, *, builds: bool = False) -> float:
+    """Return after how long a worker that loads counts as hung: far beyond what a slow board and a cold disk need.
 
     Args:
-        plan: how it measures.
         size_bytes: of the model file.
+        builds: the engine tries out kernels while it loads.
     """
-    # Twice: the run that crosses a limit is finished first, and the first run of some engines tunes kernels.
-    runs = 2 * (warmup_limit_seconds(plan) + plan.max_seconds)
-    return _START_SECONDS + size_bytes / _LOAD_BYTES_PER_SECOND + runs
+    return (_BUILD_SECONDS if builds else _START_SECONDS) + size_bytes / _LOAD_BYTES_PER_SECOND
 
 
 def seconds_for_runs(plan: Plan, run_ns: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgecnn.bench.evidence import Evidence
+from edgecnn.bench.gpuclock import HELD_BACK
 from edgecnn.results import Reason
 
 QUOTA_SHARE_SUSPECT = 0.01
@@ -19,6 +20,15 @@ HOT_C = 80.0
 HOT_DRIFT = 0.03
 """Slowdown that is put down to heat once the processor is hot."""
 
+WARMER_C = 5.0
+"""Rise of temperature over a measurement that a slowdown is put down to: beyond what sensors and fans swing by."""
+
+STILL_WARMER_C_PER_MINUTE = 1.0
+"""Rise at the end of a measurement that says that the machine has not reached its temperature yet."""
+
+GPU_SHARE = 0.01
+"""Share of the blocks after which the GPU said that its clock was held back."""
+
 PI_BITS = {
     0: ("the supply voltage was too low", "use the board's own power supply and a short cable"),
     1: ("the frequency was capped", "see to power supply and cooling"),
@@ -32,7 +42,7 @@ _COOLER = "let it cool down between measurements, improve cooling, or choose a l
 
 def throttled(evidence: Evidence) -> Iterator[Reason]:
     """Yield a reason for every sign of throttling."""
-    for sign in (_by_quota, _by_counter, _by_pi_bits, _by_frequency, _by_heat):
+    for sign in (_by_quota, _by_counter, _by_pi_bits, _by_frequency, _by_heat, _by_slope, _by_gpu):
         for message, advice in sign(evidence):
             yield Reason(code="throttled", severity="suspect", message=message, advice=advice)
 
@@ -74,3 +84,24 @@ def _by_heat(evidence: Evidence) -> Iterator[tuple[str, str]]:
     hot = evidence.after.temperature_c
     if hot is not None and hot >= HOT_C and evidence.drift >= HOT_DRIFT:
         yield f"at {hot:.0f} degrees C the last third of the runs was {evidence.drift:.1%} slower", _COOLER
+
+
+def _by_slope(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    risen, slope = evidence.warming_c
+    hot = evidence.after.temperature_c
+    if risen < WARMER_C or evidence.drift < HOT_DRIFT or (hot is not None and hot >= HOT_C):
+        return
+    still = slope >= STILL_WARMER_C_PER_MINUTE
+    yield (
+        f"the temperature rose by {risen:.0f} degrees C while the runs became {evidence.drift:.1%} slower"
+        + (f", and still rises by {slope:.1f} a minute" if still else ""),
+        "measure until it is as warm as it will be: --sustain 10m" if still else _COOLER,
+    )
+
+
+def _by_gpu(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    readings = evidence.gpu_reasons
+    for bit, (message, advice) in HELD_BACK.items():
+        share = sum(bool(bits & bit) for bits in readings) / max(1, len(readings))
+        if share > GPU_SHARE:
+            yield f"{message} in {share:.0%} of the readings", advice

@@ -65,6 +65,9 @@ LOAD_AVERAGE_SUSPECT = 0.5
 SHORTEST_SECONDS = 0.2
 """Sampling shorter than this sees one state of clock, caches and neighbours, however many runs fit in."""
 
+GOVERNED = 0.90
+"""The fastest core's frequency over what the system allows: below, the governor and not the work decides."""
+
 _LONG_SECONDS = 10.0
 
 
@@ -113,6 +116,14 @@ def fallback(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(code="fallback", severity="suspect", message=f"asked for {asked}: {elsewhere}", advice=advice)
 
 
+def interrupted(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason if the measurement was stopped before its end."""
+    if evidence.interrupted:
+        yield Reason(
+            code="interrupted", severity="suspect", message=evidence.interrupted, advice="measure again to the end"
+        )
+
+
 def no_work(evidence: Evidence) -> Iterator[Reason]:
     """Yield a reason if nothing was computed."""
     if evidence.info is not None and evidence.info.backend == "null":
@@ -157,7 +168,8 @@ def too_short(evidence: Evidence) -> Iterator[Reason]:
 def too_few_samples(evidence: Evidence) -> Iterator[Reason]:
     """Yield a reason if sampling ended before the planned number of runs."""
     plan, latency = evidence.plan, evidence.latency
-    if latency.n >= max(plan.min_runs, MIN_SAMPLES):
+    # The offline scenario has one query; how many samples are in it is said by its figures.
+    if latency.n >= max(plan.min_runs, MIN_SAMPLES) or plan.scenario == "offline":
         return
     if latency.n >= plan.min_runs:
         advice = f"plan at least {MIN_SAMPLES} runs"
@@ -194,7 +206,8 @@ def not_steady(evidence: Evidence) -> Iterator[Reason]:
         code="not_steady",
         severity="invalid" if abs(evidence.drift) >= DRIFT_INVALID else "suspect",
         message=f"the last third of the runs was {abs(evidence.drift):.1%} {word} than the first "
-        f"(trend of block medians z = {evidence.trend:+.1f})",
+        f"(trend of block medians z = {evidence.trend:+.1f})"
+        + (f"; the warm-up had ended {evidence.unsettled}" if evidence.unsettled.startswith("not steady") else ""),
         advice=_quieter(evidence),
     )
 
@@ -202,6 +215,8 @@ def not_steady(evidence: Evidence) -> Iterator[Reason]:
 def noisy(evidence: Evidence) -> Iterator[Reason]:
     """Yield reasons if the median is uncertain or a tenth of the runs is far above it."""
     latency = evidence.latency
+    if evidence.plan.scenario == "server":
+        return  # queries that wait for each other are what it measures
     if latency.ci95 is not None and latency.median > 0:
         low, high = latency.ci95
         width = (high - low) / latency.median
@@ -245,8 +260,39 @@ def load(evidence: Evidence) -> Iterator[Reason]:
         yield _load_reason(message, advice, waited >= WAITED_INVALID)
 
 
+def governed(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason if a governor kept even the fastest core below what the system allows."""
+    governor, most = evidence.device.governor, evidence.device.frequency_max_khz
+    seen = [state.fastest_khz for state in (evidence.before, evidence.after) if state.fastest_khz is not None]
+    if governor in (None, "performance") or not most or not seen or max(seen) >= GOVERNED * most:
+        return
+    if next(throttled(evidence), None):
+        return
+    yield Reason(
+        code="governor",
+        severity="suspect",
+        message=f"the governor {governor} kept the cores at {max(seen) / 1e3:.0f} of {most / 1e3:.0f} MHz",
+        advice="sudo cpupower frequency-set -g performance, or measure with longer runs: a larger --batch",
+    )
+
+
+def spinning(evidence: Evidence) -> Iterator[Reason]:
+    """Yield a reason if more threads wait actively than there are processors for them: they take each other's time."""
+    info, excess = evidence.info, evidence.threads_in_excess
+    if info is None or not excess or info.options.get("spinning") is not True:
+        return
+    asked = evidence.options.threads is not None
+    yield Reason(
+        code="spinning",
+        severity="suspect",
+        message=f"{info.threads} threads wait actively for work on {evidence.usable_cores} processors",
+        advice="let them sleep between operators: --no-spin" if asked else _fewer_threads(evidence),
+    )
+
+
 CHECKS: tuple[Callable[[Evidence], Iterator[Reason]], ...] = (
     emulated,
+    interrupted,
     fallback,
     no_work,
     saturating,
@@ -254,7 +300,9 @@ CHECKS: tuple[Callable[[Evidence], Iterator[Reason]], ...] = (
     too_few_samples,
     clock_too_coarse,
     throttled,
+    governed,
     load,
+    spinning,
     not_steady,
     noisy,
 )

@@ -1,160 +1,274 @@
-"""The process that measures: one job as JSON on standard input, one outcome or error as JSON on standard output.
-
-    python -m edgecnn.bench.worker < job.json > outcome.json
+"""The process that measures: requests on standard input, answers on standard output, one a line (`edgecnn.bench.job`).
 
 A process of its own per measurement gives every model the same start: no memory, threads or warm caches of another one.
-An engine that prints cannot spoil the answer: while it works, standard output is standard error.
+An engine that prints cannot spoil an answer: while it works, standard output is standard error.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgecnn.bench.activity import Activity, activity_between, read_cpu_times
+from edgecnn.bench.activity import activity_between, read_cpu_times
 from edgecnn.bench.clock import Clock, MonotonicClock, resolution_ns
-from edgecnn.bench.inputs import make_feeds
-from edgecnn.bench.job import Job, Outcome, decode_job, encode_error, encode_outcome
-from edgecnn.bench.latency import SAMPLE_BYTES, Run, sample, time_once, warm_up
-from edgecnn.bench.memory import Memory, peak_since, read_memory, reset_peak
-from edgecnn.bench.plan import warmup_limit_seconds, warmup_seconds
+from edgecnn.bench.gpuclock import GPU_BACKENDS, read_gpu_reasons
+from edgecnn.bench.job import (
+    Block,
+    BlockAsked,
+    FirstRun,
+    Job,
+    Loaded,
+    PowerAsked,
+    RunMemory,
+    ScenarioAsked,
+    ScenarioDone,
+    Warmed,
+    WarmUp,
+    decode_request,
+    encode_answer,
+    encode_durations,
+    encode_error,
+)
+from edgecnn.bench.latency import Run, sample, settle, time_once, warm_up
+from edgecnn.bench.memory import Memory, Phase, PhaseMeter, keep_nothing_free, read_cgroup_peak, read_memory, read_pss
+from edgecnn.bench.power import measure_power, no_power
+from edgecnn.bench.queries import figures_of
+from edgecnn.bench.scenarios import run_scenario
+from edgecnn.bench.timed import open_timed
+from edgecnn.bench.watch import Watch
 from edgecnn.devices.emulation import is_emulated
-from edgecnn.devices.state import DeviceState, read_state
-from edgecnn.errors import EdgecnnError
-from edgecnn.results import Plan
-from edgecnn.runtimes import get_runtime, open_session
+from edgecnn.devices.sensors.catalog import meter_from
+from edgecnn.devices.state import read_state
+from edgecnn.errors import BadInput, EdgecnnError, SensorUnavailable
+from edgecnn.powerspec import Power
+from edgecnn.runtimes import get_runtime
+from edgecnn.runtimes.base import Session
 
 _PR_SET_PDEATHSIG = 1
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steady:
-    """What sampling of a warm session gave.
-
-    Attributes:
-        warmup_runs: runs before sampling.
-        samples_ns: int64 [n], duration of each run, in order.
-        before: the machine when sampling began.
-        after: the machine when sampling ended.
-        activity: use of the processors while sampling.
-        memory: of this process before and after sampling.
-    """
-
-    warmup_runs: int
-    samples_ns: NDArray[np.int64]
-    before: DeviceState
-    after: DeviceState
-    activity: Activity | None
-    memory: tuple[Memory | None, Memory | None]
+_TOUCH_RUNS = 100
+_TOUCH_SECONDS = 0.005
 
 
-def perform(job: Job) -> Outcome:
-    """Return what a job's measurement gave; the calling process should not have done anything else before.
-
-    Raises:
-        EdgecnnError: the backend cannot run here, does not read the model, or fails.
-    """
-    # Imports the engine, which thus lies in the baseline: it is there however small the model is.
-    get_runtime(job.backend).check()
-    clock = MonotonicClock()
-    resolution = resolution_ns(clock)
-    feeds = make_feeds(job.artifact.spec.inputs, batch=job.plan.batch, seed=job.plan.seed)
-    was_reset = reset_peak(job.root)
-    baseline = read_memory(job.root)
-    begin = clock.now_ns()
-    with open_session(job.artifact, backend=job.backend, options=job.options) as session:
-        load_ns = clock.now_ns() - begin
-        run = partial(session.run, feeds)
-        first_run_ns = time_once(run, clock)
-        steady = sample_steady(run, clock, job.plan, root=job.root)
-        info = session.info()
-    return Outcome(
-        info=info,
-        load_ns=load_ns,
-        first_run_ns=first_run_ns,
-        warmup_runs=steady.warmup_runs,
-        samples_ns=tuple(steady.samples_ns.tolist()),
-        before=steady.before,
-        after=steady.after,
-        activity=steady.activity,
-        memory_baseline_bytes=baseline.resident_bytes if baseline else None,
-        memory_peak_bytes=_peak_bytes(baseline, steady, was_reset=was_reset),
-        clock=clock.name,
-        clock_resolution_ns=resolution,
-        emulated=is_emulated(job.root),
-    )
-
-
-def sample_steady(run: Run, clock: Clock, plan: Plan, *, root: Path = Path("/")) -> Steady:
-    """Return samples after a warm-up, and the state of the machine around them.
+class Worker:
+    """One model, measured request by request; the process should not have done anything else before.
 
     Args:
-        run: what is timed.
-        clock: what times it.
-        plan: how many runs and seconds.
-        root: folder that stands for "/".
+        clock: what times runs.
     """
-    runs = warm_up(
-        run,
-        clock,
-        min_runs=plan.warmup_runs,
-        min_seconds=warmup_seconds(plan),
-        max_seconds=warmup_limit_seconds(plan),
-    )
-    warm, before = read_memory(root), read_state(root)
-    cpu_before, begin = read_cpu_times(root), clock.now_ns()
-    samples = sample(
-        run,
-        clock,
-        min_runs=plan.min_runs,
-        min_seconds=plan.min_seconds,
-        max_seconds=plan.max_seconds,
-    )
-    elapsed, cpu_after = clock.now_ns() - begin, read_cpu_times(root)
-    return Steady(
-        warmup_runs=runs,
-        samples_ns=samples,
-        before=before,
-        after=read_state(root),
-        activity=activity_between(cpu_before, cpu_after, elapsed_ns=elapsed),
-        memory=(warm, read_memory(root)),
-    )
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or MonotonicClock()
+        self._root = Path("/")
+        self._job: Job | None = None
+        self._session: Session | None = None
+        self._run: Run | None = None
+        self._meter: PhaseMeter | None = None
+        self._cgroup_before: int | None = None
+        self._frugal = False
+
+    def load(self, job: Job) -> Loaded:
+        """Open the session.
+
+        Raises:
+            EdgecnnError: the backend cannot run here, or does not read the model.
+        """
+        self._root, self._job = job.root, job
+        self._frugal = job.frugal and keep_nothing_free()
+        # Imports the engine, which thus lies in the baseline: it is there however small the model is.
+        get_runtime(job.backend).check()
+        resolution = resolution_ns(self._clock)
+        opening = open_timed(job)
+        _touch_harness(self._clock, self._root)
+        # What was made so far is not looked at again each time that garbage is collected before a block.
+        gc.collect()
+        gc.freeze()
+        self._cgroup_before = read_cgroup_peak(self._root)
+        self._meter = PhaseMeter(self._root)
+        baseline = _now(read_memory(self._root))
+        begin = self._clock.now_ns()
+        self._session, self._run = opening()
+        load_ns = self._clock.now_ns() - begin
+        return Loaded(
+            load_ns=load_ns,
+            baseline=baseline,
+            memory=self._meter.end(),
+            clock=getattr(self._clock, "name", ""),
+            clock_resolution_ns=resolution,
+            emulated=is_emulated(self._root),
+        )
+
+    def first(self) -> FirstRun:
+        """Run for the first time."""
+        run, meter = self._ready()
+        meter.restart()
+        return FirstRun(first_run_ns=time_once(run, self._clock), memory=meter.end())
+
+    def warm(self, asked: WarmUp) -> Warmed:
+        """Run until runs are steady."""
+        run, meter = self._ready()
+        assert self._session is not None
+        meter.restart()
+        seen = warm_up(
+            run,
+            self._clock,
+            min_runs=asked.min_runs,
+            min_seconds=asked.min_seconds,
+            max_seconds=asked.max_seconds,
+        )
+        memory = meter.end()
+        return Warmed(
+            info=self._session.info(),
+            runs=seen.runs,
+            steady=seen.steady.start is not None,
+            reason=seen.steady.reason,
+            median_ns=seen.median_ns,
+            memory=memory,
+            pss_bytes=read_pss(self._root),
+        )
+
+    def block(self, asked: BlockAsked) -> Block:
+        """Time a row of runs, with the state of the machine around them."""
+        run, _ = self._ready()
+        clock = self._clock
+        watch = self._watched()
+        settle(run, clock, seconds=asked.settle_seconds)
+        watch.begin()
+        samples = sample(
+            run, clock, min_runs=asked.min_runs, min_seconds=asked.min_seconds, max_seconds=asked.max_seconds
+        )
+        watch.end()
+        return watch.block(samples, self._gpu_reasons())
+
+    def scenario(self, asked: ScenarioAsked) -> ScenarioDone:
+        """Let queries arrive as the plan's scenario says."""
+        run, _ = self._ready()
+        assert self._job is not None
+        plan = self._job.plan
+
+        def issue(samples: Sequence[int]) -> None:
+            for _ in range(0, len(samples), plan.batch):
+                run()
+
+        watch = self._watched()
+        watch.begin()
+        result = run_scenario(
+            plan.scenario or "",
+            issue,
+            seconds=plan.min_seconds,
+            qps=plan.qps,
+            offline_samples=asked.offline_samples,
+            seed=plan.seed,
+            clock=self._clock,
+        )
+        watch.end()
+        latencies = np.array(result.latencies_ns, np.int64)
+        return ScenarioDone(figures=figures_of(result), block=watch.block(latencies, self._gpu_reasons()))
+
+    def run_memory(self) -> RunMemory:
+        """Tell what one more run takes on top of what lies there between runs."""
+        run, meter = self._ready()
+        if not self._frugal:
+            return RunMemory(added_bytes=None)
+        run()
+        meter.restart()
+        between = read_memory(self._root)
+        run()
+        phase = meter.end()
+        if phase is None or phase.peak_bytes is None or between is None:
+            return RunMemory(added_bytes=None)
+        return RunMemory(added_bytes=max(0, phase.peak_bytes - between.resident_bytes))
+
+    def power(self, asked: PowerAsked) -> Power:
+        """Measure power and energy of continuous runs; null with its reason where there is no sensor."""
+        run, _ = self._ready()
+        assert self._session is not None
+        assert self._job is not None
+        try:
+            meter = meter_from(asked.meter, self._root, uses_gpu=self._session.info().backend in GPU_BACKENDS)
+        except SensorUnavailable as error:
+            return no_power(error)
+        try:
+            return measure_power(run, meter, images_per_run=self._job.plan.batch, seconds=asked.seconds)
+        finally:
+            meter.close()
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        if self._session is not None:
+            self._session.close()
+            self._session = self._run = None
+
+    def _ready(self) -> tuple[Run, PhaseMeter]:
+        if self._run is None or self._meter is None:
+            raise BadInput("request", expected="load first", got="a request without a session")
+        return self._run, self._meter
+
+    def _watched(self) -> Watch:
+        assert self._meter is not None
+        return Watch(self._clock, self._meter, self._root, cgroup_before=self._cgroup_before)
+
+    def _gpu_reasons(self) -> int | None:
+        assert self._session is not None
+        return read_gpu_reasons(self._session.info(), root=self._root)
 
 
-def answer(message: bytes) -> bytes:
-    """Return the message that answers a job's message: an outcome, or the error that edgecnn raised on purpose."""
-    try:
-        return encode_outcome(perform(decode_job(message)))
-    except EdgecnnError as error:
-        return encode_error(error)
+def answers(lines: Iterable[bytes], worker: Worker) -> Iterator[bytes]:
+    """Yield the answer to each request: what was asked for, or the error that edgecnn raised on purpose."""
+    handlers: dict[str, tuple[type[Any] | None, Callable[..., object]]] = {
+        "load": (Job, worker.load),
+        "first": (None, worker.first),
+        "warm": (WarmUp, worker.warm),
+        "block": (BlockAsked, worker.block),
+        "scenario": (ScenarioAsked, worker.scenario),
+        "run_memory": (None, worker.run_memory),
+        "power": (PowerAsked, worker.power),
+    }
+    kinds = {name: kind for name, (kind, _) in handlers.items()}
+    for line in lines:
+        try:
+            name, value = decode_request(line, kinds)
+            kind, handler = handlers[name]
+            yield encode_answer(name, handler() if kind is None else handler(value))
+        except EdgecnnError as error:
+            yield encode_error(error)
 
 
 def main() -> None:
-    """Answer the job on standard input on standard output."""
+    """Answer the requests on standard input on standard output until there are no more."""
     _die_with_parent()
+    worker = Worker()
     with _take_output() as output:
-        output.write(answer(sys.stdin.buffer.read()))
+        for answer in answers(sys.stdin.buffer, worker):
+            output.write(answer)
+            output.flush()
+        worker.close()
 
 
-def _peak_bytes(baseline: Memory | None, steady: Steady, *, was_reset: bool) -> int | None:
-    """Return the peak since the baseline without what the samples themselves take, None where it cannot be told."""
-    if baseline is None:
+def _touch_harness(clock: Clock, root: Path) -> None:
+    """Do once without a model what is done later with it, so that code and libraries of the harness lie in the baseline."""
+    warm_up(_nothing, clock, min_runs=_TOUCH_RUNS, min_seconds=0, max_seconds=_TOUCH_SECONDS)
+    encode_durations(sample(_nothing, clock, min_runs=_TOUCH_RUNS, min_seconds=0, max_seconds=_TOUCH_SECONDS))
+    activity_between(read_cpu_times(root), read_cpu_times(root), elapsed_ns=1)
+    read_state(root)
+    read_pss(root)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _now(memory: Memory | None) -> Phase | None:
+    if memory is None:
         return None
-    own = (0, steady.samples_ns.size * SAMPLE_BYTES)
-    peaks = [
-        peak - taken
-        for memory, taken in zip(steady.memory, own, strict=True)
-        if memory and (peak := peak_since(baseline, memory, was_reset=was_reset)) is not None
-    ]
-    return max(peaks, default=None)
+    return Phase(resident_bytes=memory.resident_bytes, peak_bytes=None, file_bytes=memory.file_bytes)
 
 
 def _take_output() -> BinaryIO:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.bench.child import Ended, last_words, run_child, worker_command
+from edgecnn.bench.child import Ended, last_words, run_child
+from edgecnn.childcommand import child_command
 from edgecnn.errors import MeasurementError
 
 
@@ -133,6 +134,6 @@ def test_the_worker_sees_the_packages_of_this_process_and_not_the_current_folder
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    ended = run_child(worker_command(), b"no job", limit_seconds=60)
+    ended = run_child(child_command("edgecnn.bench.worker"), b"no job", limit_seconds=60)
     assert ended.status == 0
-    assert b"the job on standard input is not JSON" in ended.output
+    assert b"the request on standard input is not JSON" in ended.output

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,20 +13,25 @@ from hypothesis import strategies as st
 from edgecnn import errors
 from edgecnn.bench.activity import Activity
 from edgecnn.bench.job import (
+    Block,
+    BlockAsked,
     GarbledError,
     Job,
-    Outcome,
+    Loaded,
     decode_answer,
-    decode_job,
+    decode_durations,
+    decode_request,
+    encode_answer,
+    encode_durations,
     encode_error,
-    encode_job,
-    encode_outcome,
+    encode_request,
 )
+from edgecnn.bench.memory import Phase
 from edgecnn.bench.plan import make_plan
 from edgecnn.devices.state import DeviceState
 from edgecnn.errors import BadInput, EdgecnnError, InferenceError, MissingDependency, ParityError, UnknownName
 from edgecnn.runtimes.base import OpenOptions
-from edgecnn.specs import Artifact, EngineInfo, ModelSpec, Step, TensorSpec
+from edgecnn.specs import Artifact, ModelSpec, Step, TensorSpec
 
 JOB = Job(
     artifact=Artifact(
@@ -46,39 +52,61 @@ JOB = Job(
     plan=make_plan(batch=4, seconds=0.5),
     root=Path("/tree"),
 )
-OUTCOME = Outcome(
-    info=EngineInfo(backend="null", engine="null", engine_version="1"),
-    load_ns=5,
-    first_run_ns=6,
-    warmup_runs=7,
-    samples_ns=(1, 2, 3),
+BLOCK = Block(
+    durations=encode_durations(np.array([1, 2, 3])),
+    begin_ns=5,
+    end_ns=11,
     before=DeviceState(load_average=0.5),
     after=DeviceState(temperature_c=40.5, pi_throttled=0),
     activity=Activity(seconds=1.0, own_cores=1.0),
-    memory_baseline_bytes=100,
-    memory_peak_bytes=None,
-    clock="perf_counter_ns",
-    clock_resolution_ns=40,
-    emulated=False,
+    memory=Phase(resident_bytes=100, peak_bytes=None),
 )
+KINDS: dict[str, type[Any] | None] = {"load": Job, "first": None, "block": BlockAsked}
 
 
 def test_a_job_survives_the_trip() -> None:
-    message = encode_job(JOB)
-    assert message.isascii()
-    assert decode_job(message) == JOB
+    line = encode_request("load", JOB)
+    assert line.isascii()
+    assert line.count(b"\n") == 1
+    assert decode_request(line, KINDS) == ("load", JOB)
 
 
-@pytest.mark.parametrize("message", [b"", b"{", b"[]", b"{}", b'{"artifact": 3}', b"\xff\xfe"])
-def test_what_is_no_job_is_bad_input(message: bytes) -> None:
-    with pytest.raises(BadInput, match="job"):
-        decode_job(message)
+def test_a_request_without_a_value_is_its_name() -> None:
+    assert decode_request(encode_request("first"), KINDS) == ("first", None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"block": 3}',
+        b"\xff\xfe",
+        b'{"jump": {}}',
+        b'{"first": 1, "load": 2}',
+        b'{"load": {}}',
+    ],
+)
+def test_what_is_no_request_is_bad_input(line: bytes) -> None:
+    with pytest.raises(BadInput):
+        decode_request(line, KINDS)
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=1), st.none() | st.integers(0, 2**40))
-def test_an_outcome_survives_the_trip(samples: list[int], peak: int | None) -> None:
-    outcome = replace(OUTCOME, samples_ns=tuple(samples), memory_peak_bytes=peak)
-    assert decode_answer(encode_outcome(outcome)) == outcome
+def test_a_block_survives_the_trip(samples: list[int], peak: int | None) -> None:
+    memory = Phase(resident_bytes=7, peak_bytes=peak, file_bytes=3)
+    block = replace(BLOCK, durations=encode_durations(np.array(samples, np.int64)), memory=memory)
+    again = decode_answer(encode_answer("block", block), "block", Block)
+    assert again == block
+    assert again.samples_ns.tolist() == samples
+
+
+@pytest.mark.parametrize("text", ["", "AAA", "é", "AQAAAAAAAA==", encode_durations(np.array([-1]))])
+def test_durations_that_are_none_are_told(text: str) -> None:
+    with pytest.raises(GarbledError, match="durations"):
+        decode_durations(text)
 
 
 def _error_classes(cls: type[EdgecnnError] = EdgecnnError) -> list[type[EdgecnnError]]:
@@ -90,7 +118,7 @@ def test_every_error_of_the_tree_is_raised_again_as_itself(cls: type[EdgecnnErro
     error = cls.__new__(cls)
     EdgecnnError.__init__(error, "what happened: é", "what to do")
     with pytest.raises(EdgecnnError) as caught:
-        decode_answer(encode_error(error))
+        decode_answer(encode_error(error), "load", Loaded)
     assert type(caught.value) is cls
     assert (caught.value.message, caught.value.hint) == ("what happened: é", "what to do")
     assert caught.value.exit_code == cls.exit_code
@@ -108,7 +136,7 @@ def test_every_error_of_the_tree_is_raised_again_as_itself(cls: type[EdgecnnErro
 )
 def test_texts_stay_what_the_constructor_made_of_them(error: EdgecnnError) -> None:
     with pytest.raises(type(error)) as caught:
-        decode_answer(encode_error(error))
+        decode_answer(encode_error(error), "load", Loaded)
     assert str(caught.value) == str(error)
 
 
@@ -118,17 +146,17 @@ def test_an_error_of_another_package_keeps_its_text() -> None:
 
     message = encode_error(ForeignError("foreign text")).replace(b"ForeignError", b"UnheardOf")
     with pytest.raises(EdgecnnError, match="foreign text"):
-        decode_answer(message)
+        decode_answer(message, "load", Loaded)
 
 
 def _changed(**values: Any) -> bytes:
-    data = json.loads(encode_outcome(OUTCOME))
-    data["outcome"].update(values)
+    data = json.loads(encode_answer("block", BLOCK))
+    data["block"].update(values)
     return json.dumps(data).encode()
 
 
 @pytest.mark.parametrize(
-    "message",
+    "line",
     [
         b"",
         b"null",
@@ -136,19 +164,19 @@ def _changed(**values: Any) -> bytes:
         b'"text"',
         b"{}",
         b"Loading model...",
-        encode_outcome(OUTCOME)[:-20],
-        b"noise\n" + encode_outcome(OUTCOME),
-        b'{"outcome": {}}',
+        encode_answer("block", BLOCK)[:-20],
+        b"noise\n" + encode_answer("block", BLOCK),
+        encode_answer("first", BLOCK),
+        b'{"block": {}}',
         b'{"error": {}}',
         b'{"error": "text"}',
-        _changed(samples_ns=[]),
-        _changed(samples_ns=None),
-        _changed(samples_ns=[1, "2"]),
-        _changed(samples_ns=[1, 2.5]),
-        _changed(load_ns="soon"),
+        _changed(durations=""),
+        _changed(durations=None),
+        _changed(durations="soon"),
+        _changed(begin_ns="soon"),
         _changed(stranger=1),
     ],
 )
-def test_garbage_is_told_from_an_answer(message: bytes) -> None:
+def test_garbage_is_told_from_an_answer(line: bytes) -> None:
     with pytest.raises(GarbledError):
-        decode_answer(message)
+        decode_answer(line, "block", Block)

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from edgecnn.bench.clock import MonotonicClock
-from edgecnn.bench.latency import MAX_SAMPLES, sample, time_once, warm_up
+from edgecnn.bench.latency import MAX_SAMPLES, sample, settle, time_once, warm_up
 from edgecnn.errors import MeasurementError
 from edgecnn.testing.fakes import FakeClock, FakeRun
 
@@ -96,17 +96,48 @@ def test_a_clock_that_jumps_back_is_no_measurement() -> None:
 @pytest.mark.parametrize(
     ("ms", "runs"),
     [
-        (10, 20),  # 200 ms are what takes longer
-        (30, 10),  # ten runs are
-        (150, 7),  # a second is over before ten runs are
+        (5, 40),  # 200 ms are what takes longer
+        (10, 25),  # so many must be seen to call them steady
+        (150, 7),  # a second is over before that
         (3000, 1),
     ],
 )
 def test_warm_up_lasts_a_number_of_runs_and_a_time_within_a_limit(ms: int, runs: int) -> None:
     clock = FakeClock()
     run = FakeRun(clock, [ms * MS])
-    assert warm_up(run, clock, min_runs=10, min_seconds=0.2, max_seconds=1.0) == runs
-    assert run.calls == runs
+    seen = warm_up(run, clock, min_runs=10, min_seconds=0.2, max_seconds=1.0)
+    assert (seen.runs, run.calls, seen.median_ns) == (runs, runs, ms * MS)
+    assert (seen.steady.start is not None) == (runs >= 25)
+
+
+def test_warm_up_goes_on_until_runs_are_steady() -> None:
+    """A hundred runs of 3 ms, then 1 ms: the first half of the row may be given up, no more."""
+    clock = FakeClock()
+    run = FakeRun(clock, [3 * MS] * 100 + [MS])
+    seen = warm_up(run, clock, min_runs=150, min_seconds=0, max_seconds=10)
+    assert seen.steady.start is not None
+    assert 200 <= seen.runs <= 320
+    assert seen.median_ns == MS
+
+
+def test_warm_up_that_never_settles_ends_at_its_limit() -> None:
+    clock = FakeClock()
+    run = FakeRun(clock, [MS + 20_000 * call for call in range(2000)])
+    seen = warm_up(run, clock, min_runs=10, min_seconds=0.1, max_seconds=1.0)
+    assert seen.steady.start is None
+    assert seen.steady.reason.startswith("not steady within")
+    assert 1.0 <= clock.now_ns() / 1e9 < 1.1
+
+
+def test_settling_runs_at_least_once_and_for_a_time() -> None:
+    clock = FakeClock()
+    run = FakeRun(clock, [MS])
+    settle(run, clock, seconds=0.0)
+    assert run.calls == 0
+    settle(run, clock, seconds=0.0001)
+    assert run.calls == 1
+    settle(run, clock, seconds=0.005)
+    assert run.calls == 1 + 5
 
 
 def test_one_call_is_timed() -> None:

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.bench.memory import Memory, peak_since, read_memory, reset_peak
+from edgecnn.bench.memory import (
+    Memory,
+    Phase,
+    PhaseMeter,
+    available_bytes,
+    peak_since,
+    read_cgroup_peak,
+    read_memory,
+    read_pss,
+    reset_peak,
+)
 from edgecnn.testing.fakes import write_tree
 
 STATUS = """Name:	python3
@@ -82,3 +92,57 @@ def test_the_real_peak_follows_an_allocation_and_not_an_earlier_one() -> None:
     assert int(out[1]) < 2 << 20
     # Each processor holds back a few pages of the counters.
     assert 31 << 20 <= int(out[2]) < 40 << 20
+
+
+def test_pages_of_files_are_told_apart(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/self/status": STATUS + "RssFile:\t   31200 kB\n"})
+    memory = read_memory(root)
+    assert memory is not None
+    assert memory.file_bytes == 31200 * 1024
+
+
+def test_a_phase_ends_with_its_own_peak_and_begins_the_next(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/self/status": STATUS, "proc/self/clear_refs": ""})
+    meter = PhaseMeter(root)
+    assert (root / "proc/self/clear_refs").read_text() == "5"
+    write_tree(root, {"proc/self/status": "VmHWM:\t 90000 kB\nVmRSS:\t 80000 kB\n", "proc/self/clear_refs": ""})
+    assert meter.end() == Phase(resident_bytes=80000 * 1024, peak_bytes=90000 * 1024)
+    assert (root / "proc/self/clear_refs").read_text() == "5"
+
+
+def test_without_a_reset_only_a_new_peak_is_told(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/self/status": STATUS})
+    meter = PhaseMeter(root)
+    assert meter.end() == Phase(resident_bytes=71200 * 1024, peak_bytes=None)
+    write_tree(root, {"proc/self/status": "VmHWM:\t 81235 kB\nVmRSS:\t 80000 kB\n"})
+    assert meter.end() == Phase(resident_bytes=80000 * 1024, peak_bytes=81235 * 1024)
+    assert PhaseMeter(tmp_path / "nowhere").end() is None
+
+
+def test_the_proportional_size(tmp_path: Path) -> None:
+    rollup = "55d-7ff ---p 00000000 00:00 0    [rollup]\nRss:   9000 kB\nPss:     4321 kB\nPss_Anon: 4000 kB\n"
+    assert read_pss(write_tree(tmp_path, {"proc/self/smaps_rollup": rollup})) == 4321 * 1024
+    assert read_pss(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("group", "file"),
+    [
+        ("0::/box\n", "sys/fs/cgroup/box/memory.peak"),
+        ("4:memory:/box\n", "sys/fs/cgroup/memory/box/memory.max_usage_in_bytes"),
+    ],
+)
+def test_the_containers_peak_in_both_versions(tmp_path: Path, group: str, file: str) -> None:
+    root = write_tree(tmp_path, {"proc/self/cgroup": group, file: "123456\n"})
+    assert read_cgroup_peak(root) == 123456
+
+
+def test_what_is_left_is_the_lesser_of_the_machines_and_the_containers(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/meminfo": "MemTotal: 900 kB\nMemAvailable:     500 kB\n"})
+    assert available_bytes(root) == 500 * 1024
+    box = "sys/fs/cgroup/box/memory"
+    write_tree(root, {"proc/self/cgroup": "0::/box\n", f"{box}.max": "300000\n", f"{box}.current": "100000\n"})
+    assert available_bytes(root) == 200_000
+    write_tree(root, {f"{box}.max": "max\n"})
+    assert available_bytes(root) == 500 * 1024
+    assert available_bytes(tmp_path / "nowhere") is None

@@ -91,3 +91,66 @@ def test_heat_counts_together_with_a_slowdown() -> None:
     ((message, _),) = _seen(DeviceState(temperature_c=60.0), hot, end=1.2)
     assert message.startswith("at 84 degrees C the last third of the runs was 1")
     assert _seen(DeviceState(), replace(hot, temperature_c=79.0), end=1.2) == []
+
+
+def _course(celsius: list[float], *, end: float) -> list[str]:
+    states = [DeviceState(temperature_c=one) for one in celsius]
+    evidence = Evidence(
+        latency=summarise("latency", "ns", 10 * MS * np.linspace(1, end, 200)),
+        plan=make_plan(),
+        before=states[0],
+        after=states[-1],
+        course=tuple((6.0 * place, state) for place, state in enumerate(states)),
+    )
+    return [f"{reason.message}; {reason.advice}" for reason in throttled(evidence)]
+
+
+def test_a_slope_of_temperature_that_slows_runs_down() -> None:
+    """One degree every six seconds are ten a minute."""
+    (said,) = _course([40.0 + place for place in range(20)], end=1.1)
+    assert said.startswith("the temperature rose by 19 degrees C while the runs became 6.6% slower")
+    assert "and still rises by 10.0 a minute" in said
+    assert "--sustain 10m" in said
+
+
+def test_a_machine_that_has_reached_its_temperature_is_to_be_cooled() -> None:
+    (said,) = _course([40.0 + min(place, 9) * 2 + place * 0.001 for place in range(20)], end=1.1)
+    assert "still rises" not in said
+    assert "cooling" in said
+
+
+@pytest.mark.parametrize(
+    ("celsius", "end"),
+    [
+        ([40.0 + place for place in range(20)], 1.0),  # warmer, and as fast as before
+        ([40.0 + 0.1 * place for place in range(20)], 1.1),  # slower, and hardly warmer
+        ([45.0, 40.0] * 10, 1.1),  # a fan that comes and goes
+        ([40.0, 50.0], 1.1),  # too few readings
+    ],
+)
+def test_no_slope_that_matters(celsius: list[float], end: float) -> None:
+    assert _course(celsius, end=end) == []
+
+
+@pytest.mark.parametrize(
+    ("bits", "texts"),
+    [
+        ((0x1, 0x2, 0x0), []),  # idle, and clocks that were set on purpose
+        ((0x0, 0x4, 0x4, 0x0), ["the power limit held the GPU's clock back in 50% of the readings"]),
+        ((0x60,), ["for its temperature", "for its temperature"]),
+        ((), []),
+    ],
+)
+def test_why_a_gpu_was_held_back(bits: tuple[int, ...], texts: list[str]) -> None:
+    evidence = Evidence(
+        latency=summarise("latency", "ns", [10 * MS] * 50),
+        plan=make_plan(),
+        before=DeviceState(),
+        after=DeviceState(),
+        gpu_reasons=bits,
+    )
+    found = list(throttled(evidence))
+    assert len(found) == len(texts)
+    for reason, text in zip(found, texts, strict=True):
+        assert text in reason.message
+        assert reason.advice

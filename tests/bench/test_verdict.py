@@ -13,6 +13,7 @@ from edgecnn.bench.stats import summarise
 from edgecnn.bench.verdict import CHECKS, judge
 from edgecnn.devices.state import DeviceState
 from edgecnn.results import Device, Reason
+from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import EngineInfo
 
 MS = 1_000_000
@@ -287,3 +288,56 @@ def test_usable_cores_are_the_lesser_of_affinity_and_quota() -> None:
     assert replace(evidence, device=Device(cores_usable=4, cgroup_quota=1.5)).usable_cores == 2
     assert replace(evidence, device=Device(cores=8)).usable_cores is None
     assert replace(evidence, device=Device()).cores == 1
+
+
+def test_a_governor_that_keeps_cores_slow_is_named() -> None:
+    evidence = _evidence()
+    device = replace(evidence.device, governor="powersave", frequency_max_khz=2_400_000)
+    slow, fast = (DeviceState(frequency_khz=900_000, fastest_khz=khz) for khz in (1_200_000, 2_300_000))
+    reason = _only(replace(evidence, device=device, before=slow, after=slow))
+    assert (reason.code, reason.severity) == ("governor", "suspect")
+    assert reason.message == "the governor powersave kept the cores at 1200 of 2400 MHz"
+    for fine in (
+        replace(evidence, device=device, before=slow, after=fast),
+        replace(evidence, device=replace(device, governor="performance"), before=slow, after=slow),
+        replace(evidence, device=replace(device, frequency_max_khz=None), before=slow, after=slow),
+        replace(evidence, device=device, before=DeviceState(), after=DeviceState()),
+    ):
+        assert judge(fine).verdict == "valid"
+
+
+def test_more_waiting_threads_than_processors_are_named_with_what_was_not_tried_yet() -> None:
+    info = replace(CPU, threads=8, options={"spinning": True})
+    evidence = replace(_evidence(), info=info)
+    reason = _only(evidence)
+    assert (reason.code, reason.message) == ("spinning", "8 threads wait actively for work on 4 processors")
+    assert reason.advice.startswith("fewer threads: --threads 4")
+    assert "--no-spin" in _only(replace(evidence, options=OpenOptions(threads=8))).advice
+    assert judge(replace(evidence, info=replace(info, options={"spinning": False}))).verdict == "valid"
+    assert judge(replace(evidence, info=replace(info, threads=4))).verdict == "valid"
+
+
+def test_a_measurement_that_was_stopped_is_suspect() -> None:
+    reason = _only(replace(_evidence(), interrupted="stopped after 7 of 20 blocks"))
+    assert (reason.code, reason.severity, reason.message) == (
+        "interrupted",
+        "suspect",
+        "stopped after 7 of 20 blocks",
+    )
+
+
+def test_an_unsettled_warm_up_is_said_only_with_a_trend() -> None:
+    unsettled = "not steady within 90 runs: runs get faster, from 9 ms to 8 ms"
+    assert judge(replace(_evidence(), unsettled=unsettled)).verdict == "valid"
+    falling = replace(_evidence(_normal(600) * np.linspace(1.2, 1, 600)), unsettled=unsettled)
+    message = next(reason.message for reason in judge(falling).reasons if reason.code == "not_steady")
+    assert message.endswith(f"; the warm-up had ended {unsettled}")
+
+
+def test_scenarios_are_judged_by_what_they_can_show() -> None:
+    offline = replace(make_plan(scenario="offline"), clock_resolution_ns=40)
+    assert judge(replace(_evidence([2e9]), plan=offline)).verdict == "valid"
+    queue = 10 * MS * np.random.default_rng(0).lognormal(sigma=0.9, size=60)
+    server = replace(make_plan(scenario="server", qps=10), clock_resolution_ns=40)
+    assert "noisy" not in [reason.code for reason in judge(replace(_evidence(queue), plan=server)).reasons]
+    assert "noisy" in [reason.code for reason in judge(_evidence(queue)).reasons]

@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecnn.bench.job import Job, decode_answer, encode_job
-from edgecnn.bench.memory import Memory
+from edgecnn.bench.job import (
+    Block,
+    BlockAsked,
+    FirstRun,
+    Job,
+    Loaded,
+    WarmUp,
+    decode_answer,
+    encode_request,
+)
+from edgecnn.bench.memory import Phase, PhaseMeter
 from edgecnn.bench.plan import make_plan
-from edgecnn.bench.worker import Steady, _peak_bytes, answer, perform, sample_steady
-from edgecnn.devices.state import DeviceState
+from edgecnn.bench.watch import Watch, without_samples
+from edgecnn.bench.worker import Worker, answers
 from edgecnn.errors import BadInput, Contradiction, UnknownName
 from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import Artifact, ModelSpec, TensorSpec
-from edgecnn.testing.fakes import FakeClock, FakeRun, write_tree
+from edgecnn.testing.fakes import FakeClock, write_tree
 
 MS = 1_000_000
 
@@ -39,85 +48,102 @@ def _job(**changes: Any) -> Job:
     return Job(**{**values, **changes})
 
 
-def test_perform_measures_every_phase() -> None:
-    outcome = perform(_job())
-    assert len(outcome.samples_ns) >= 12
-    assert min(outcome.samples_ns) >= 500_000
-    assert outcome.first_run_ns >= 500_000
-    assert outcome.load_ns > 0
-    assert outcome.warmup_runs >= 10
-    assert (outcome.info.backend, outcome.clock, outcome.emulated) == ("null", "perf_counter_ns", False)
-    assert outcome.clock_resolution_ns is not None
-    assert outcome.activity is not None
+def _requests(job: Job, *blocks: BlockAsked) -> bytes:
+    warm = WarmUp(min_runs=10, min_seconds=0.01, max_seconds=0.1)
+    lines = [encode_request("load", job), encode_request("first"), encode_request("warm", warm)]
+    return b"".join(lines + [encode_request("block", block) for block in blocks])
+
+
+BLOCK = BlockAsked(min_runs=12, min_seconds=0.02, max_seconds=1.0)
+
+
+LONG = BlockAsked(min_runs=1, min_seconds=60, max_seconds=60)
+
+
+def test_every_phase_is_measured() -> None:
+    worker = Worker()
+    loaded = worker.load(_job())
+    first = worker.first()
+    warmed = worker.warm(WarmUp(min_runs=10, min_seconds=0.01, max_seconds=0.1))
+    block = worker.block(BLOCK)
+    worker.close()
+    assert len(block.samples_ns) >= 12
+    assert block.samples_ns.min() >= 500_000
+    assert block.end_ns - block.begin_ns >= block.samples_ns.sum()
+    assert first.first_run_ns >= 500_000
+    assert loaded.load_ns > 0
+    assert warmed.runs >= 10
+    assert warmed.median_ns >= 500_000
+    assert (warmed.info.backend, loaded.clock, loaded.emulated) == ("null", "perf_counter_ns", False)
+    assert loaded.clock_resolution_ns is not None
+    assert block.activity is not None
     if sys.platform == "linux":
-        assert outcome.memory_baseline_bytes is not None
-        assert outcome.memory_baseline_bytes > 1 << 20
+        assert loaded.baseline is not None
+        assert loaded.baseline.resident_bytes > 1 << 20
+        for phase in (loaded.memory, first.memory, warmed.memory, block.memory):
+            assert phase is not None
+            assert phase.peak_bytes is not None
 
 
-def test_sampling_follows_a_warm_up_and_lies_between_two_states(tmp_path: Path) -> None:
-    """20 ms a run: ten runs of warm-up take 200 ms, fifteen samples of 21 ms pass 300 ms."""
+def test_a_block_lies_between_two_states(tmp_path: Path) -> None:
     root = write_tree(tmp_path, {"proc/loadavg": "0.50 0 0 1/1 1\n"})
     clock = FakeClock()
-
-    def grow_hot(call: int) -> None:
-        if call == 12:
-            write_tree(root, {"proc/loadavg": "0.75 0 0 1/1 1\n"})
-
-    run = FakeRun(clock, [20 * MS] * 10 + [21 * MS], on_call=grow_hot)
-    steady = sample_steady(run, clock, make_plan(seconds=0.3, min_runs=5), root=root)
-    assert steady.warmup_runs == 10
-    assert steady.samples_ns.tolist() == [21 * MS] * 15
-    assert (steady.before.load_average, steady.after.load_average) == (0.5, 0.75)
-    assert steady.activity is not None
-    assert steady.activity.seconds == pytest.approx(0.315)
-    assert steady.memory == (None, None)
+    watch = Watch(clock, PhaseMeter(root), root, cgroup_before=None)
+    watch.begin()
+    clock.advance(315 * MS)
+    watch.end()
+    write_tree(root, {"proc/loadavg": "0.75 0 0 1/1 1\n"})
+    block = watch.block(np.array([21 * MS] * 15))
+    assert (block.before.load_average, block.after.load_average) == (0.5, 0.75)
+    assert block.activity is not None
+    assert block.activity.seconds == pytest.approx(0.315)
+    assert (block.memory, block.cgroup_peak_bytes) == (None, None)
+    assert block.samples_ns.tolist() == [21 * MS] * 15
 
 
-def _steady(warm: Memory | None, end: Memory | None) -> Steady:
-    state = DeviceState()
-    return Steady(
-        warmup_runs=1,
-        samples_ns=np.ones(1000, np.int64),
-        before=state,
-        after=state,
-        activity=None,
-        memory=(warm, end),
-    )
-
-
-def _memory(peak: int) -> Memory:
-    return Memory(resident_bytes=1, peak_bytes=peak)
-
-
-@pytest.mark.parametrize(
-    ("warm", "end", "was_reset", "peak"),
-    [
-        (_memory(50_000), _memory(58_000), True, 50_000),  # the samples' own 8000 bytes made the difference
-        (_memory(50_000), _memory(50_000), True, 50_000),  # the peak was reached before there were samples
-        (_memory(50_000), _memory(90_000), True, 82_000),
-        (None, _memory(90_000), True, 82_000),
-        (_memory(20_000), _memory(20_000), False, None),
-        (_memory(20_000), _memory(90_000), False, 82_000),
-        (None, None, True, None),
-    ],
-)
-def test_the_peak_is_the_engines_and_not_the_samples(
-    warm: Memory | None, end: Memory | None, was_reset: bool, peak: int | None
+@pytest.mark.parametrize(("before", "after", "told"), [(50, 90, 90), (90, 90, None), (None, 90, None)])
+def test_the_containers_peak_counts_only_if_it_was_reached_since(
+    tmp_path: Path, before: int | None, after: int, told: int | None
 ) -> None:
-    assert _peak_bytes(_memory(20_000), _steady(warm, end), was_reset=was_reset) == peak
+    root = write_tree(
+        tmp_path,
+        {"proc/self/cgroup": "0::/box\n", "sys/fs/cgroup/box/memory.peak": f"{after}\n", "sys/fs/cgroup/x": ""},
+    )
+    watch = Watch(FakeClock(step_ns=1), PhaseMeter(root), root, cgroup_before=before)
+    watch.begin()
+    watch.end()
+    assert watch.block(np.array([1])).cgroup_peak_bytes == told
 
 
-def test_without_a_baseline_there_is_no_peak() -> None:
-    assert _peak_bytes(None, _steady(_memory(5), _memory(6)), was_reset=True) is None
+def test_the_peak_is_the_engines_and_not_the_samples() -> None:
+    assert without_samples(Phase(resident_bytes=70, peak_bytes=90, file_bytes=5), 8) == Phase(
+        resident_bytes=62, peak_bytes=82, file_bytes=5
+    )
+    assert without_samples(Phase(resident_bytes=70, peak_bytes=None), 8) == Phase(resident_bytes=62, peak_bytes=None)
+    assert without_samples(None, 8) is None
+
+
+def _answer(line: bytes) -> bytes:
+    (answer,) = answers([line], Worker())
+    return answer
 
 
 def test_errors_become_messages() -> None:
     with pytest.raises(UnknownName, match="unknown backend 'nul'"):
-        decode_answer(answer(encode_job(_job(backend="nul"))))
+        decode_answer(_answer(encode_request("load", _job(backend="nul"))), "load", Loaded)
     with pytest.raises(Contradiction, match="backend null has no option"):
-        decode_answer(answer(encode_job(_job(options=OpenOptions(engine={"speed": 1})))))
+        job = _job(options=OpenOptions(engine={"speed": 1}))
+        decode_answer(_answer(encode_request("load", job)), "load", Loaded)
     with pytest.raises(BadInput, match="not JSON"):
-        decode_answer(answer(b"hello"))
+        decode_answer(_answer(b"hello\n"), "load", Loaded)
+    with pytest.raises(BadInput, match="expected load first"):
+        decode_answer(_answer(encode_request("first")), "first", FirstRun)
+
+
+def test_a_refused_request_does_not_end_the_conversation() -> None:
+    lines = [b"hello\n", encode_request("jump"), encode_request("load", _job()), encode_request("first")]
+    told = list(answers(lines, Worker()))
+    assert [b'"error"' in one for one in told] == [True, True, False, False]
 
 
 def _process(code: str, message: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -127,12 +153,15 @@ def _process(code: str, message: bytes) -> subprocess.CompletedProcess[bytes]:
 def test_the_module_is_a_program() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "edgecnn.bench.worker"],
-        input=encode_job(_job()),
+        input=_requests(_job(), BLOCK, BLOCK),
         capture_output=True,
         check=True,
     )
     assert done.stderr == b""
-    assert len(decode_answer(done.stdout).samples_ns) >= 12
+    lines = done.stdout.splitlines(keepends=True)
+    assert len(lines) == 5
+    for line in lines[3:]:
+        assert len(decode_answer(line, "block", Block).samples_ns) >= 12
 
 
 def test_an_engine_that_prints_cannot_spoil_the_answer() -> None:
@@ -150,8 +179,8 @@ def test_an_engine_that_prints_cannot_spoil_the_answer() -> None:
         "atexit.register(os.write, 1, b'at exit')\n"
         "worker.main()\n"
     )
-    done = _process(code, encode_job(_job()))
-    assert json.loads(done.stdout)["outcome"]["warmup_runs"] >= 10
+    done = _process(code, _requests(_job()))
+    assert [list(json.loads(line)) for line in done.stdout.splitlines()] == [["load"], ["first"], ["warm"]]
     for text in (b"from python", b"from c", b"from a child", b"at exit"):
         assert text in done.stderr
 
@@ -163,8 +192,8 @@ def test_an_unforeseen_exception_ends_the_worker_with_a_traceback_and_no_answer(
         "null._NullSession._run = fail\n"
         "worker.main()\n"
     )
-    done = _process(code, encode_job(_job()))
-    assert (done.returncode, done.stdout) == (1, b"")
+    done = _process(code, _requests(_job()))
+    assert (done.returncode, done.stdout.count(b"\n")) == (1, 1)
     assert done.stderr.strip().endswith(b"MemoryError: 3 TiB")
 
 
@@ -173,8 +202,9 @@ def test_the_worker_dies_with_the_process_that_started_it() -> None:
     """The parent starts a worker that would take a minute, prints its number and is killed without a chance to clean up."""
     parent_code = (
         "import subprocess, sys, time\n"
-        "worker = subprocess.Popen([sys.executable, '-m', 'edgecnn.bench.worker'], stdin=subprocess.PIPE)\n"
-        f"worker.stdin.write({encode_job(_job(plan=make_plan(seconds=60)))!r}); worker.stdin.close()\n"
+        "command = [sys.executable, '-m', 'edgecnn.bench.worker']\n"
+        "worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)\n"
+        f"worker.stdin.write({_requests(_job(), LONG)!r}); worker.stdin.flush()\n"
         "time.sleep(0.8)\n"
         "print(worker.pid, flush=True)\n"
         "time.sleep(60)\n"

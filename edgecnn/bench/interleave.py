@@ -1,0 +1,271 @@
+"""Several subjects measured in turn, so that all of them see the same machine.
+
+All are loaded and warmed up one after the other; then every round gives each of them one block of timed runs, beginning
+with another one each time. Whoever's turn it is not is stopped with all of its threads, those that wait actively
+included. What slows the machine down for a while then slows down all of them, and cancels in a ratio by rounds.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecnn.bench.footprint import footprint_of
+from edgecnn.bench.job import Job
+from edgecnn.bench.memory import available_bytes
+from edgecnn.bench.plan import expected_seconds
+from edgecnn.bench.rounds import SUSTAIN_BLOCKS, block_for, rounds_for, turn
+from edgecnn.bench.running import Failed, Result, Running, State
+from edgecnn.childcommand import child_command
+from edgecnn.errors import BadInput
+from edgecnn.units import bytes_text
+
+PROCESS_BYTES = 150_000_000
+"""Interpreter, numpy and an engine of a process, before any model."""
+
+WEIGHT_COPIES = 4
+"""The file while it is read, its weights, and the engine's own form of them, with one to spare."""
+
+MEMORY_SHARE = 0.8
+"""Of the memory that is left; what is needed is an estimate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far one subject is.
+
+    Attributes:
+        file: name of the model file.
+        batch: images per run.
+        state: what it does.
+        runs: that were timed so far.
+        median_ns: of a run so far, None before there is one.
+        reason: why it failed, empty otherwise.
+    """
+
+    file: str
+    batch: int
+    state: State
+    runs: int
+    median_ns: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a measurement is.
+
+    Attributes:
+        elapsed_seconds: since the first worker was started.
+        expected_seconds: warm-up and sampling of models that reach their number of runs in time; the start of the
+            workers and loading come on top, so this may be passed.
+        done: blocks that were measured.
+        total: blocks that there will be, 0 before all subjects are warm.
+        standings: of each subject, in order.
+        note: what the user should know, empty otherwise.
+    """
+
+    elapsed_seconds: float
+    expected_seconds: float
+    done: int = 0
+    total: int = 0
+    standings: tuple[Standing, ...] = ()
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+OnResult = Callable[[int, Result], None]
+
+
+def measure_jobs(
+    jobs: Sequence[Job],
+    *,
+    rounds: int | None = None,
+    on_progress: OnProgress | None = None,
+    on_result: OnResult | None = None,
+    command: Sequence[str] | None = None,
+) -> list[Result]:
+    """Return what came of each job, in order; several are measured in turn where they fit into memory together.
+
+    Args:
+        jobs: what is measured.
+        rounds: blocks of each; None takes what suits them, see `rounds_for`.
+        on_progress: called between blocks; what it does disturbs nobody's timing.
+        on_result: called with each job's place and result as soon as it is known. When the measurement is interrupted
+            (Ctrl-C), it is first called for those that were measured so far.
+        command: program and arguments of the workers, by default this interpreter's.
+
+    Raises:
+        BadInput: fewer than one round.
+    """
+    if rounds is not None and rounds < 1:
+        raise BadInput("rounds", expected="at least 1", got=str(rounds))
+    note = "" if len(jobs) < 2 else too_large(jobs)
+    alone = len(jobs) < 2 or bool(note) or any(job.plan.sustain_seconds or job.plan.scenario for job in jobs)
+    parts = [[place] for place in range(len(jobs))] if alone else [list(range(len(jobs)))]
+    results: dict[int, Result] = {}
+
+    def keep(place: int, result: Result) -> None:
+        results[place] = result
+        if on_result:
+            on_result(place, result)
+
+    for places in parts:
+        group = _Group([jobs[place] for place in places], rounds, command, on_progress, note)
+        group.run(lambda place, result, places=places: keep(places[place], result))  # type: ignore[misc]
+        note = ""
+    return [results[place] for place in range(len(jobs))]
+
+
+def too_large(jobs: Sequence[Job]) -> str:
+    """Return why these jobs cannot be in memory at the same time, empty where they can or where it cannot be told."""
+    left = available_bytes(jobs[0].root) if jobs else None
+    needed = sum(needed_bytes(job) for job in jobs)
+    if left is None or needed <= MEMORY_SHARE * left:
+        return ""
+    return (
+        f"{len(jobs)} models need about {bytes_text(needed)} together and {bytes_text(left)} are left: "
+        "measured one after the other, not in turn"
+    )
+
+
+def needed_bytes(job: Job) -> int:
+    """Return an estimate of what a worker takes."""
+    footprint = footprint_of(job.artifact, batch=job.plan.batch)
+    activations = (footprint.activations_bytes if footprint else None) or 0
+    return PROCESS_BYTES + WEIGHT_COPIES * job.artifact.size_bytes + 2 * activations
+
+
+class _Group:
+    """Subjects that are measured in turn."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        rounds: int | None,
+        command: Sequence[str] | None,
+        on_progress: OnProgress | None,
+        note: str,
+    ) -> None:
+        name = uuid.uuid4().hex[:12] if len(jobs) > 1 else None
+        words = tuple(command or child_command("edgecnn.bench.worker"))
+        self._all = [Running(job, group=name, command=words) for job in jobs]
+        self._rounds = rounds
+        self._on_progress = on_progress
+        self._note = note
+        self._start_ns = time.perf_counter_ns()
+        self._done = self._total = 0
+
+    def run(self, give: OnResult) -> None:
+        """Measure all; what came of each is given at the end, or when it fails."""
+        given: set[int] = set()
+
+        def give_once(place: int, *, interrupted: str = "") -> None:
+            if place not in given:
+                given.add(place)
+                give(place, self._all[place].result(interrupted=interrupted))
+
+        with ExitStack() as stack:
+            for running in self._all:
+                stack.callback(running.end)
+            try:
+                for place in self._work():
+                    give_once(place)
+            except KeyboardInterrupt:
+                said = f"stopped after {self._done} of {self._total} blocks"
+                for place, running in enumerate(self._all):
+                    if running.alive and running.seen and running.seen.blocks:
+                        give_once(place, interrupted=said)
+                raise
+
+    def _work(self) -> Iterator[int]:
+        """Measure; yield the place of each subject that has failed or is done."""
+        self._tell()
+        for place, running in enumerate(self._all):
+            with suppress(Failed):
+                running.prepare()
+                self._pause(running)
+            self._tell()
+            if not running.alive:
+                yield place
+        rounds = self._rounds_of()
+        living = [running for running in self._all if running.alive]
+        self._total = rounds * len(living) + len(living)
+        self._tell()
+        if rounds == 0 and living:
+            yield from self._turn(self._all.index(living[0]), Running.measure_scenario)
+        for number in range(rounds):
+            for place in turn(number, len(self._all)):
+                running = self._all[place]
+                if running.alive and not running.satisfied:
+                    yield from self._turn(place, lambda one: one.measure(block_for(one.pace, rounds)))
+        for place, running in enumerate(self._all):
+            if running.alive:
+                yield from self._turn(place, _afterwards)
+        for place, running in enumerate(self._all):
+            running.end()
+            if running.alive:
+                running.state = "done"
+                yield place
+
+    def _turn(self, place: int, work: Callable[[Running], None]) -> Iterator[int]:
+        """Let one subject work while all others stand still; yield its place if it fails."""
+        running = self._all[place]
+        if len(self._all) > 1:
+            running.resume()
+        with suppress(Failed):
+            work(running)
+            self._pause(running)
+        self._done += 1
+        self._tell()
+        if not running.alive:
+            yield place
+
+    def _rounds_of(self) -> int:
+        living = [running for running in self._all if running.alive]
+        if any(running.job.plan.scenario for running in living):
+            return 0
+        if self._rounds is not None:
+            return self._rounds
+        if any(running.job.plan.sustain_seconds for running in living):
+            return SUSTAIN_BLOCKS
+        return rounds_for([running.pace for running in living])
+
+    def _pause(self, running: Running) -> None:
+        if len(self._all) > 1:
+            running.pause()
+
+    def _tell(self) -> None:
+        if not self._on_progress:
+            return
+        self._on_progress(
+            Progress(
+                elapsed_seconds=(time.perf_counter_ns() - self._start_ns) / 1e9,
+                expected_seconds=sum(expected_seconds(running.job.plan) for running in self._all),
+                done=self._done,
+                total=self._total,
+                standings=tuple(_standing(running) for running in self._all),
+                note=self._note,
+            )
+        )
+
+
+def _afterwards(running: Running) -> None:
+    """Have measured what would disturb the timed runs."""
+    running.measure_run_memory()
+    running.measure_power()
+
+
+def _standing(running: Running) -> Standing:
+    return Standing(
+        file=Path(running.job.artifact.path).name,
+        batch=running.job.plan.batch,
+        state=running.state,
+        runs=running.runs,
+        median_ns=running.middle_ns,
+        reason=running.reason,
+    )
