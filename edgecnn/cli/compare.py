@@ -1,0 +1,98 @@
+"""`edgecnn compare`: old results against new ones, with limits that fail a build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edgecnn.artifacts import load_artifact
+from edgecnn.cli.options import json_option
+from edgecnn.cli.output import print_json, print_table, say
+from edgecnn.errors import BadInput, RegressionError
+from edgecnn.files import replacing
+from edgecnn.report.compare import compare as compare_records
+from edgecnn.report.comparepages import COLUMNS, LEFT, junit, markdown, reasons, table_rows
+from edgecnn.report.gates import EXAMPLE, Violation, check, parse_limits
+from edgecnn.report.rows import Row
+from edgecnn.results import Record
+from edgecnn.resultsfiles import find_results, read_all
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--fail-if", "limits", metavar="LIMITS", help=f"Exit with 9 where one is crossed: {EXAMPLE}")
+@click.option(
+    "--across", metavar="FIELDS", help="Fields that may differ, runtime.engine_version,device.kernel for example."
+)
+@click.option(
+    "--models",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="OLD NEW",
+    help="Only the records of these two model files, known by content; OLD and NEW may then be one results file.",
+)
+@json_option
+@click.option(
+    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the comparison for a pull request."
+)
+@click.option(
+    "--junit", "junit_file", type=click.Path(path_type=Path), help="Write it as JUnit XML for a build server."
+)
+def compare(
+    old: Path,
+    new: Path,
+    limits: str | None,
+    across: str | None,
+    models: tuple[Path, Path] | None,
+    as_json: bool,
+    markdown_file: Path | None,
+    junit_file: Path | None,
+) -> None:
+    """Compare the results in OLD (a file or a folder) with those in NEW, like with like.
+
+    A row tells by how much a quantity changed and whether chance explains it; what differs in machine, engine or plan is
+    not compared, and the field is named.
+
+    \b
+    Example:
+      edgecnn compare old.jsonl new.jsonl
+      edgecnn compare results.jsonl results.jsonl --models old/net.onnx new/net.onnx
+      edgecnn compare main.jsonl branch.jsonl --fail-if 'latency>3%,memory>5%,top1<0.3' --markdown summary.md
+    """
+    gates = parse_limits(limits) if limits is not None else ()
+    fields = tuple(field.strip() for field in across.split(",")) if across is not None else ()
+    files = models or (None, None)
+    rows = compare_records(_records(old, files[0]), _records(new, files[1]), across=fields)
+    violations = check(rows, gates)
+    for path, text in ((markdown_file, markdown(rows, violations)), (junit_file, junit(rows, violations))):
+        if path is not None:
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json({"rows": rows, "violations": violations})
+    else:
+        _show(rows)
+    if violations:
+        raise RegressionError(_crossed(violations), "edgecnn compare without --fail-if shows the table alone")
+
+
+def _records(path: Path, model: Path | None) -> list[Record]:
+    """Return the records of a results file or folder; those of one model file alone where there is one."""
+    wanted = None if model is None else load_artifact(model).sha256
+    found = read_all(find_results([path]), on_foreign=lambda error: say(f"passed over: {error.message}"))
+    records = [one.record for one in found if wanted is None or one.record.subject.sha256 == wanted]
+    if model is not None and not records:
+        raise BadInput(f"{path} has no record of {model}", f"edgecnn bench {model} --output {path}")
+    return records
+
+
+def _show(rows: Sequence[Row]) -> None:
+    print_table("edgecnn compare", COLUMNS, table_rows(rows), left=LEFT, caption="\n".join(reasons(rows)))
+
+
+def _crossed(violations: Sequence[Violation]) -> str:
+    told = "; ".join(": ".join(filter(None, (one.gate, one.title, one.message))) for one in violations)
+    return f"{len(violations)} limit{'s' * (len(violations) != 1)} crossed: {told}"

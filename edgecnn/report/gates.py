@@ -1,0 +1,140 @@
+"""Limits that fail a build: `latency>3%,memory>5%,energy>5%,top1<0.3`.
+
+A limit is crossed where a quantity got worse by more than it and chance does not explain the difference: the 95% interval
+of the ratio lies wholly on the worse side of 1. What the new side lost altogether (a failure, an invalid measurement)
+crosses every limit, and so does a limit to which no row says anything: a gate that judged nothing has not held.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgecnn.errors import BadInput, Contradiction, UnknownName
+from edgecnn.report.rows import QUANTITIES, Row, beyond
+
+EXAMPLE = "latency>3%,memory>5%,energy>5%,top1<0.3"
+
+_LIMIT = re.compile(r"\s*([A-Za-z][\w-]*)\s*([<>])\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*(%?)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One limit.
+
+    Attributes:
+        quantity: name of what it limits.
+        limit: share by which it may rise (0.03 for 3%), or percentage points by which an accuracy may fall.
+        text: as it was written.
+    """
+
+    quantity: str
+    limit: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A limit that was crossed.
+
+    Attributes:
+        gate: the limit as it was written.
+        title: what crossed it; empty where nothing could be judged.
+        quantity: name of what it limits.
+        message: by how much, or why it could not be judged.
+    """
+
+    gate: str
+    title: str
+    quantity: str
+    message: str
+
+
+def parse_limits(text: str) -> tuple[Gate, ...]:
+    """Return the limits of a comma-separated list; "%" belongs to ratios, accuracies are in percentage points.
+
+    Raises:
+        BadInput: not a list of limits, or the wrong sign or unit for a quantity.
+        UnknownName: no such quantity.
+        Contradiction: two limits for one quantity.
+    """
+    gates = tuple(_gate(part) for part in text.split(","))
+    for gate in gates:
+        if sum(other.quantity == gate.quantity for other in gates) > 1:
+            raise Contradiction(f"--fail-if has two limits for {gate.quantity}", "give one")
+    return gates
+
+
+def check(rows: Sequence[Row], gates: Sequence[Gate]) -> tuple[Violation, ...]:
+    """Return the limits that were crossed, by gate and then by row.
+
+    Args:
+        rows: of a comparison.
+        gates: the limits.
+    """
+    return tuple(violation for gate in gates for violation in _violations(rows, gate))
+
+
+def change_text(row: Row) -> str:
+    """Return how much a row changed, "8.3% slower (95% interval 7.1% to 9.4%)"; empty where it cannot be told."""
+    quantity = QUANTITIES[row.quantity]
+    if row.points is not None:
+        return f"{row.points:+.2f} points"
+    if row.ratio is None:
+        return ""
+    word = quantity.bad if row.ratio >= 1 else quantity.good
+    interval = ""
+    if row.interval is not None:
+        low, high = (f"{100 * (end - 1):+.1f}%" for end in row.interval)
+        interval = f" (95% interval {low} to {high})"
+    return f"{abs(100 * (row.ratio - 1)):.1f}% {word}{interval}"
+
+
+def _violations(rows: Sequence[Row], gate: Gate) -> list[Violation]:
+    found = [
+        Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message="; ".join(row.why))
+        for row in rows
+        if row.broken
+    ]
+    judged = [row for row in rows if row.quantity == gate.quantity and row.verdict != "not comparable"]
+    found += [
+        Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message=change_text(row))
+        for row in judged
+        if beyond(row, gate.limit) > 0
+    ]
+    if not judged and not found:
+        reasons = dict.fromkeys(reason for row in rows if row.quantity == gate.quantity for reason in row.why)
+        why = "; ".join(reasons) or f"no record says anything about {gate.quantity}"
+        found.append(Violation(gate=gate.text, title="", quantity=gate.quantity, message=f"nothing to judge: {why}"))
+    return found
+
+
+def _gate(part: str) -> Gate:
+    match = _LIMIT.fullmatch(part)
+    if match is None:
+        raise BadInput("--fail-if", expected=f"limits such as {EXAMPLE}", got=repr(part))
+    name, sign, number, percent = match.groups()
+    if name not in QUANTITIES:
+        raise UnknownName("quantity", name, QUANTITIES)
+    quantity = QUANTITIES[name]
+    wanted = ("<", "") if quantity.rises else (">", "%")
+    value = _number(number)
+    if (sign, percent) != wanted or value is None:
+        meaning = "fell by so many percentage points" if quantity.rises else "rose by so many percent"
+        raise BadInput(
+            "--fail-if",
+            f"it fails where {name} {meaning}",
+            expected=f"{name}{wanted[0]}NUMBER{wanted[1]}",
+            got=part.strip(),
+        )
+    return Gate(quantity=name, limit=value if quantity.rises else value / 100, text=part.strip())
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree
+
+from edgecnn.report.compare import compare
+from edgecnn.report.comparepages import COLUMNS, junit, markdown, reasons, table_rows
+from edgecnn.report.gates import check, parse_limits
+from edgecnn.testing.records import made_latencies, made_record
+
+OLD = [made_record(made_latencies(1e6)), made_record(plan_batch=8), made_record(subject_network="gone")]
+NEW = [made_record(made_latencies(1.1e6)), made_record(plan_batch=8, runtime_threads=1)]
+ROWS = compare(OLD, NEW)
+VIOLATIONS = check(ROWS, parse_limits("latency>3%,memory>5%,energy>5%"))
+
+
+def test_cells_stand_below_their_heads() -> None:
+    cells = dict(zip(COLUMNS, table_rows(ROWS)[0], strict=True))
+    assert cells["subject"] == "mobilenet_v1_0.25_32 int8 batch 4 on cpu, 4 threads"
+    assert (cells["old"], cells["new"], cells["change"], cells["verdict"]) == ("1.00 ms", "1.10 ms", "+10.0%", "slower")
+    assert all(len(row) == len(COLUMNS) for row in table_rows(ROWS))
+
+
+def test_reasons_name_what_cannot_be_compared() -> None:
+    assert [line.partition(": ")[2] for line in reasons(ROWS)] == [
+        "runtime.threads: 4 against 1",
+        "no new record of this",
+    ]
+
+
+def test_markdown_is_a_table_with_what_was_crossed_above_it() -> None:
+    lines = markdown(ROWS, VIOLATIONS).splitlines()
+    assert lines[:3] == ["## edgecnn compare", "", "**2 limits crossed**"]
+    assert lines[4].startswith(
+        "- `latency>3%`: mobilenet\\_v1\\_0.25\\_32 int8 batch 4 on cpu, 4 threads: 10.0% slower"
+    )
+    assert lines[5] == "- `energy>5%`: nothing to judge: no record says anything about energy"
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + len(ROWS)
+    assert {line.count("|") - line.count("\\|") for line in table} == {len(COLUMNS) + 1}
+    assert "limit" not in markdown(ROWS, ())
+
+
+def test_junit_counts_and_names_what_failed() -> None:
+    suite = ElementTree.fromstring(junit(ROWS, VIOLATIONS))
+    counts = {name: int(suite.get(name, "-1")) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": len(ROWS) + 1, "failures": 2, "errors": 0, "skipped": 2}
+    assert len(suite.findall("testcase")) == counts["tests"]
+    failed = [(case.get("name"), case[0].get("message", "")) for case in suite if case.find("failure") is not None]
+    assert failed[0][0] == "latency"
+    assert failed[0][1].startswith("latency>3%: 10.0% slower")
+    assert failed[1] == ("energy", "energy>5%: nothing to judge: no record says anything about energy")
+    skipped = [case[0].get("message") for case in suite if case.find("skipped") is not None]
+    assert skipped == ["runtime.threads: 4 against 1", "no new record of this"]
+
+
+def test_names_from_files_are_no_markup() -> None:
+    odd = replace(made_record(), subject=replace(made_record().subject, network='a|b<c>&"\x00\ud800`', variant=""))
+    rows = compare([odd], [odd])
+    assert "a\\|b\\<c\\>" in markdown(rows, ())
+    suite = ElementTree.fromstring(junit(rows, ()))
+    assert suite[0].get("classname", "").startswith('a|b<c>&"\ufffd\ufffd`')
