@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,23 @@ def test_damaged_lineage_is_refused(tmp_path: Path, text: str, message: str) -> 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a folder"):
         load_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".engine"])
+def test_a_pipe_is_refused_and_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)  # else a test that fails would wait for ever
+    try:
+        with pytest.raises(BadInput, match="is no plain file"):
+            load_artifact(path)
+    finally:
+        os.close(writer)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot be read: File name too long"):
+        load_artifact("a" * 5000 + ".onnx")
 
 
 def test_checksum_of_a_file_of_several_blocks(tmp_path: Path) -> None:

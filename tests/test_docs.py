@@ -13,7 +13,14 @@ import pytest
 from edgecnn.cli.main import VERBS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
+    ]
+)
 BLOCK = re.compile(r"(<!-- not run: (?P<why>.*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.S)
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -55,10 +62,9 @@ def test_command_and_python_blocks_run(tmp_path: Path) -> None:
             continue
         if line.startswith("python benchmarks/"):
             continue
-        assert line.startswith("edgecnn "), f"a block that no test can run: {line}"
-        arguments = line.split()[1:]
+        assert line.startswith(("edgecnn ", "pytest ")), f"a block that no test can run: {line}"
         done = subprocess.run(
-            [sys.executable, "-m", "edgecnn", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, "-m", *line.split()], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert done.stdout

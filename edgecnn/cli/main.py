@@ -26,7 +26,15 @@ VERBS = {
     "quantize": ("edgecnn.cli.quantize:quantize", "Make an int8 file whose accuracy is measured."),
     "verify": ("edgecnn.cli.verify:verify", "Hold files against the accuracy they state, and against another form."),
     "predict": ("edgecnn.cli.predict:predict", "Labels and probabilities of images."),
+    "serve": ("edgecnn.cli.serve:serve", "A model behind HTTP: Open Inference Protocol, images, metrics."),
     "bench": ("edgecnn.cli.bench:bench", "Latency, throughput and memory, with a verdict."),
+    "profile": ("edgecnn.cli.profile:profile", "Each layer's time, work, and share of this machine's roofline."),
+    "devices": ("edgecnn.cli.devices:devices", "This machine, and what it can do at most (calibrate)."),
+    "backends": ("edgecnn.cli.backends:backends", "What can run models here, and why another cannot."),
+    "doctor": ("edgecnn.cli.doctor:doctor", "What this machine can do, and the exact fix for what it cannot."),
+    "tune": ("edgecnn.cli.tune:tune", "The precision, backend and options that fit a budget, as a deployment."),
+    "compare": ("edgecnn.cli.compare:compare", "Old results against new ones, with limits that fail a build."),
+    "results": ("edgecnn.cli.results:results", "SQL over results files; a fleet's files into one."),
     "package": ("edgecnn.cli.package:package", "A Triton model repository, or a folder for an application."),
 }
 
@@ -228,6 +236,12 @@ def _missing(error: ModuleNotFoundError) -> EdgecnnError:
         "tomli_w": "export",
         "onnxruntime": "cpu",
         "PIL": "images",
+        "duckdb": "query",
+        "matplotlib": "report",
+        "starlette": "serve",
+        "uvicorn": "serve",
+        "python_multipart": "serve",
+        "prometheus_client": "serve",
     }
     if package not in extras:
         raise error

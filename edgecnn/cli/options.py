@@ -12,6 +12,8 @@ from edgecnn.errors import BadInput, Contradiction
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
+_SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
 MODELS = Path("models")
 """Where artifacts go and are looked for when nothing else is said."""
 
@@ -34,6 +36,26 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # older versions of cl
         return numbers
 
 
+class Span(click.ParamType):  # type: ignore[type-arg] # as above
+    """A length of time, "20s", "10m" or "1h"; a bare number is seconds."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds, above 0."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        factor = _SPANS.get(text[-1:], 1.0)
+        try:
+            seconds = float(text[:-1] if text[-1:] in _SPANS else text) * factor
+        except ValueError:
+            self.fail(f"expected a length of time such as 20s, 10m or 1h, got {value!r}", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"expected a length of time above 0, got {value!r}", param, ctx)
+        return seconds
+
+
 def backend_option(command: Command) -> Command:
     """Add --backend."""
     return click.option(
@@ -41,7 +63,7 @@ def backend_option(command: Command) -> Command:
         default="cpu",
         show_default=True,
         metavar="NAME",
-        help="What runs the model; strict, never another.",
+        help="What runs the model; strict, never another. auto: the fastest that is measured here, once per model.",
     )(command)
 
 
@@ -56,7 +78,34 @@ def threads_option(command: Command) -> Command:
     return click.option(
         "--threads",
         type=click.IntRange(1),
-        help="Threads of one operator.  [default: what affinity and container quota allow]",
+        help="Threads of one operator.  [default: large cores that affinity and container quota allow]",
+    )(command)
+
+
+def preset_option(command: Command) -> Command:
+    """Add --preset."""
+    return click.option(
+        "--preset",
+        default="latency",
+        show_default=True,
+        metavar="NAME",
+        help="How the session is opened: latency, embedded or shared.",
+    )(command)
+
+
+def cache_option(command: Command) -> Command:
+    """Add --cache/--no-cache."""
+    return click.option(
+        "--cache/--no-cache",
+        default=None,
+        help="Keep what takes long to make, an optimised model or a built engine.  [default: the preset's or backend's]",
+    )(command)
+
+
+def trust_engine_option(command: Command) -> Command:
+    """Add --trust-engine."""
+    return click.option(
+        "--trust-engine", is_flag=True, help="Load a built engine that is given as a file; it is executable code."
     )(command)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.options import backend_option, json_option, refuse_null, threads_option
+from edgecnn.cli.auto import AUTO, chosen_backend
+from edgecnn.cli.options import backend_option, json_option, refuse_null, threads_option, trust_engine_option
 from edgecnn.cli.output import print_json, print_table
 from edgecnn.images import read_image
 
@@ -17,8 +18,17 @@ from edgecnn.images import read_image
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to show.")
 @backend_option
 @threads_option
+@trust_engine_option
 @json_option
-def predict(model: Path, images: tuple[Path, ...], top: int, backend: str, threads: int | None, as_json: bool) -> None:
+def predict(
+    model: Path,
+    images: tuple[Path, ...],
+    top: int,
+    backend: str,
+    threads: int | None,
+    trust_engine: bool,
+    as_json: bool,
+) -> None:
     """Print the most probable labels of IMAGES by MODEL.
 
     \b
@@ -28,7 +38,8 @@ def predict(model: Path, images: tuple[Path, ...], top: int, backend: str, threa
     import edgecnn  # noqa: PLC0415
 
     refuse_null(backend)
-    options = edgecnn.OpenOptions(threads=threads)
+    options = edgecnn.OpenOptions(threads=threads, trust_engine=trust_engine)
+    backend = chosen_backend(backend, edgecnn.load_artifact(model), options) if backend == AUTO else backend
     with edgecnn.load(model, backend=backend, options=options) as classifier:
         answers = [(path, classifier.classify(read_image(path), top=top)) for path in images]
     if as_json:

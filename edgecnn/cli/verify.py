@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from edgecnn.artifacts import load_artifact
+from edgecnn.cli.auto import AUTO
 from edgecnn.cli.layer_tables import show_layers
 from edgecnn.cli.options import backend_option, data_option, json_option, refuse_null, threads_option
 from edgecnn.cli.output import print_json, print_table, progress
 from edgecnn.data import NAMED, Dataset, open_dataset, open_named
+from edgecnn.errors import BadInput
 from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, check_fit
 from edgecnn.exporters.verify import ParityCheck, Verification, VerifyOptions, hold
 from edgecnn.exporters.verify import verify as verify_file
@@ -91,6 +93,8 @@ def verify(
       edgecnn verify models/lenet5.int8.onnx --against models/lenet5.onnx --data fashion-mnist --layers
     """
     refuse_null(backend)
+    if backend == AUTO:
+        raise BadInput("backend", "--backend cpu", expected="a name: the verdict is about that backend", got=AUTO)
     options = VerifyOptions(
         against=against,
         backend=backend,

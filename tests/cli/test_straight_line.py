@@ -137,7 +137,21 @@ def test_bench_makes_the_mobilenet_when_there_is_nothing(monkeypatch: pytest.Mon
 
 
 def test_an_unavailable_backend_is_said_before_anything_is_made(run_edgecnn: Run, tmp_path: Path) -> None:
-    done = run_edgecnn("bench", "--backend", "trt")
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("this machine has an NVIDIA driver")
+    for backend, reason in {
+        "cuda": "onnxruntime",
+        "ort-trt": "onnxruntime",
+        "trt": "driver",
+        "ort:xnnpack": "Xnnpack",
+    }.items():
+        done = run_edgecnn("bench", "--backend", backend)
+        assert done.returncode == 4
+        assert done.stdout == ""
+        assert reason in done.stderr
+        assert "hint: " in done.stderr
+    done = run_edgecnn("bench", "--backend", "tensorrrt")
     assert done.returncode == 2
-    assert "unknown backend 'trt'" in done.stderr
+    assert "unknown backend 'tensorrrt'" in done.stderr
+    assert "trt (unavailable: " in done.stderr
     assert list(tmp_path.iterdir()) == []
