@@ -74,7 +74,7 @@ def test_command_and_python_blocks_run(tmp_path: Path) -> None:
             [sys.executable, "-c", prepared], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
-        assert len(done.stdout.splitlines()) == 3
+        assert done.stdout, code
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
