@@ -10,12 +10,12 @@ spins while another one is measured.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgecnn.artifacts import load_artifact
+from edgecnn.childmain import take_output
 from edgecnn.runtimes import OpenOptions, open_session
 
 _THREADS = 1
@@ -142,11 +143,10 @@ def _measure(run: Callable[[], object], runs: int) -> list[tuple[int, int]]:
 
 def main() -> None:
     kind, path = sys.argv[1:]
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what an engine prints is no answer
-    run = KINDS[kind](path)
-    for line in sys.stdin:
-        print(json.dumps(_measure(run, int(line))), file=answers, flush=True)
+    with TextIOWrapper(take_output()) as answers:
+        run = KINDS[kind](path)
+        for line in sys.stdin:
+            print(json.dumps(_measure(run, int(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

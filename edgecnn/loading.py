@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgecnn.artifacts import load_artifact
 from edgecnn.classifier import Classifier
 from edgecnn.errors import BadInput, Contradiction
-from edgecnn.runtimes import OpenOptions, get_runtime
+from edgecnn.runtimes import AUTO, OpenOptions, get_runtime
 from edgecnn.seal import has_seal, sealed_later
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def load_with(
     artifact = load_artifact(_as_path(path), checksum=False)
     # A built engine is code, which its backend opens only for those who say that they trust it.
     sealed = sealed_later(artifact.path) if trusted is None and artifact.format == "onnx" else None
-    if backend == "auto":
+    if backend == AUTO:
         from edgecnn.bench.choose import choose_backend  # noqa: PLC0415 (those who name a backend do not need it)
 
         backend = choose_backend(artifact, options=options).backend

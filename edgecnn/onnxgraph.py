@@ -32,6 +32,13 @@ Attribute = int | str | tuple[int, ...]
 _TEXT, _INT, _INTS = 3, 2, 7
 
 
+ELEMENTWISE = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Gelu", "Softplus"}
+    | {"Mish", "Swish", "Add", "Sub", "Mul", "Div", "Sum", "BatchNormalization", "QuantizeLinear"}
+)
+"""Operators that go element by element: engines fuse them into the layer before, and let them work in place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxNode:
     """One operator of a graph.

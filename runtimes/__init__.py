@@ -17,6 +17,9 @@ from edgecnn.specs import Artifact
 if TYPE_CHECKING:
     from edgecnn.runtimes.states import BackendState
 
+AUTO = "auto"
+"""In place of a backend's name: the one that is measured to be the fastest here, see `edgecnn.bench.choose`."""
+
 __all__ = [
     "PLUGINS",
     "OpenOptions",

@@ -94,9 +94,7 @@ class _OpenVinoSession(Session):
         try:
             first = self._add_graph(_one_image(self.inputs))
         except Exception as error:
-            raise BadInput(
-                f"openvino cannot load {artifact.path}: {first_line(_cause(error))}", "export it again"
-            ) from error
+            raise _unreadable(artifact, error) from error
         self._threads = int(first.compiled.get_property("INFERENCE_NUM_THREADS"))
         check_precision(first.compiled, self._precision)
 
@@ -203,13 +201,15 @@ def _unusable(reason: str) -> RuntimeUnavailable:
     )
 
 
+def _unreadable(artifact: Artifact, error: Exception) -> BadInput:
+    return BadInput(f"openvino cannot load {artifact.path}: {first_line(_cause(error))}", "export it again")
+
+
 def _read(core: Any, artifact: Artifact) -> Any:
     try:
         model = core.read_model(str(artifact.path))
     except Exception as error:
-        raise BadInput(
-            f"openvino cannot load {artifact.path}: {first_line(_cause(error))}", "export it again"
-        ) from error
+        raise _unreadable(artifact, error) from error
     concat = crashing_concat(model)
     if concat is not None:
         raise BadInput(

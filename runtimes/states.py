@@ -14,9 +14,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import TextIOWrapper
 from typing import Any, Literal
 
 from edgecnn.childcommand import child_command
+from edgecnn.childmain import take_output
 from edgecnn.errors import EdgecnnError, UnavailableError, first_line
 from edgecnn.runtimes.base import Runtime
 
@@ -95,8 +97,7 @@ def states_apart(names: Sequence[str] | None = None, *, timeout_s: float = _TIME
 
 def main() -> None:
     """Answer a request on standard input; what engines print goes to standard error."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
+    with TextIOWrapper(take_output(), encoding="utf-8") as out:
         from edgecnn.runtimes import backend_names, get_runtime  # noqa: PLC0415 (it imports this module)
 
         names = json.loads(sys.stdin.readline())

@@ -25,8 +25,6 @@ from edgecnn.runtimes.base import OpenOptions
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact
 
-AUTO = "auto"
-
 SECONDS = 0.5
 """Sampling time of each candidate: enough to tell a fifth from noise, short enough to wait for."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from edgecnn.bench.inputs import fitted_shape
 from edgecnn.errors import BadInput
-from edgecnn.onnxgraph import OnnxGraph, OnnxNode, read_graph
+from edgecnn.onnxgraph import ELEMENTWISE, OnnxGraph, OnnxNode, read_graph
 from edgecnn.onnxshapes import TensorType, Types, infer_types
 from edgecnn.results import Footprint
 from edgecnn.specs import Artifact
@@ -21,24 +21,7 @@ from edgecnn.specs import Artifact
 VIEWS = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "DequantizeLinear"))
 """Operators whose output is their input, seen differently."""
 
-IN_PLACE = frozenset(
-    (
-        *(
-            "Relu",
-            "LeakyRelu",
-            "PRelu",
-            "Clip",
-            "Sigmoid",
-            "HardSigmoid",
-            "HardSwish",
-            "Tanh",
-            "Elu",
-            "Gelu",
-            "Softplus",
-        ),
-        *("Mish", "Swish", "Softmax", "BatchNormalization", "QuantizeLinear", "Add", "Sub", "Mul", "Div", "Sum"),
-    )
-)
+IN_PLACE = ELEMENTWISE | {"Softmax"}
 """Operators that may write over an input of the same size that nobody reads later."""
 
 _NOT_COVERED = "without the engine's workspace and its own layout of weights"

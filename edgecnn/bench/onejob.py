@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from edgecnn.bench.child import run_child
-from edgecnn.bench.childmain import die_with_parent, take_output
 from edgecnn.bench.job import (
     GarbledError,
     decode_answer,
@@ -17,6 +16,7 @@ from edgecnn.bench.job import (
     encode_request,
 )
 from edgecnn.childcommand import child_command
+from edgecnn.childmain import die_with_parent, take_output
 from edgecnn.errors import EdgecnnError, MeasurementError
 
 T = TypeVar("T")

@@ -7,12 +7,10 @@ An engine that prints cannot spoil an answer: while it works, standard output is
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +41,7 @@ from edgecnn.bench.queries import figures_of
 from edgecnn.bench.scenarios import run_scenario
 from edgecnn.bench.timed import open_timed
 from edgecnn.bench.watch import Watch
+from edgecnn.childmain import die_with_parent, take_output
 from edgecnn.devices.emulation import is_emulated
 from edgecnn.devices.sensors.catalog import meter_from
 from edgecnn.devices.state import read_state
@@ -50,8 +49,6 @@ from edgecnn.errors import BadInput, EdgecnnError, SensorUnavailable
 from edgecnn.powerspec import Power
 from edgecnn.runtimes import get_runtime
 from edgecnn.runtimes.base import Session
-
-_PR_SET_PDEATHSIG = 1
 
 _TOUCH_RUNS = 100
 _TOUCH_SECONDS = 0.005
@@ -243,9 +240,9 @@ def answers(lines: Iterable[bytes], worker: Worker) -> Iterator[bytes]:
 
 def main() -> None:
     """Answer the requests on standard input on standard output until there are no more."""
-    _die_with_parent()
+    die_with_parent()
     worker = Worker()
-    with _take_output() as output:
+    with take_output() as output:
         for answer in answers(sys.stdin.buffer, worker):
             output.write(answer)
             output.flush()
@@ -269,22 +266,6 @@ def _now(memory: Memory | None) -> Phase | None:
     if memory is None:
         return None
     return Phase(resident_bytes=memory.resident_bytes, peak_bytes=None, file_bytes=memory.file_bytes)
-
-
-def _take_output() -> BinaryIO:
-    """Return the real standard output, and let whatever else is printed from now on go to standard error."""
-    sys.stdout.flush()
-    real = os.dup(1)
-    os.dup2(2, 1)
-    return os.fdopen(real, "wb")
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when the one that started it ends: nobody would read the answer."""
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 (needed nowhere else, and not everywhere there)
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 if __name__ == "__main__":

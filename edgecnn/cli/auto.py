@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgecnn.cli.output import progress, say
-from edgecnn.runtimes.base import OpenOptions
+from edgecnn.runtimes import AUTO, OpenOptions
 from edgecnn.specs import Artifact
 from edgecnn.units import duration_text
 
 if TYPE_CHECKING:
     from edgecnn.bench.choose import Candidate
-
-AUTO = "auto"
 
 
 def chosen_backend(name: str, artifact: Artifact, options: OpenOptions, *, batch: int = 1) -> str:

@@ -10,7 +10,7 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.bench.plan import make_plan
 from edgecnn.bench.scenarios import SCENARIOS
 from edgecnn.bench.session import failure, requests_for, results_path, run_session
-from edgecnn.cli.auto import AUTO, chosen_backend
+from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.bench_tables import show
 from edgecnn.cli.live import live_progress
 from edgecnn.cli.options import (
@@ -27,7 +27,7 @@ from edgecnn.cli.options import (
 )
 from edgecnn.cli.output import print_json, say
 from edgecnn.errors import UnknownName
-from edgecnn.runtimes import OpenOptions, backend_states, get_runtime
+from edgecnn.runtimes import AUTO, OpenOptions, backend_states, get_runtime
 from edgecnn.runtimes.presets import preset_options
 from edgecnn.units import count_of
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli.auto import AUTO, chosen_backend
+from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.options import backend_option, json_option, refuse_null, threads_option, trust_engine_option
 from edgecnn.cli.output import print_json, print_table
 from edgecnn.images import read_image
+from edgecnn.runtimes import AUTO
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.cli.auto import AUTO, chosen_backend
+from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.options import json_option, threads_option
 from edgecnn.cli.output import (
     fitting,
@@ -21,7 +21,7 @@ from edgecnn.cli.output import (
     shown_cells,
     table_width,
 )
-from edgecnn.runtimes import OpenOptions
+from edgecnn.runtimes import AUTO, OpenOptions
 from edgecnn.specs import joined_title
 from edgecnn.units import bytes_text, duration_text
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import edgecnn
-from edgecnn.cli.auto import AUTO, chosen_backend
+from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.options import backend_option, refuse_null, threads_option
 from edgecnn.cli.output import say
 from edgecnn.errors import BadInput, MissingDependency
+from edgecnn.runtimes import AUTO
 from edgecnn.runtimes.presets import preset_options
 from edgecnn.runtimes.threads import usable_threads
 

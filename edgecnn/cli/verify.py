@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.cli.auto import AUTO
 from edgecnn.cli.layer_tables import show_layers
 from edgecnn.cli.options import backend_option, data_option, json_option, refuse_null, threads_option
 from edgecnn.cli.output import print_json, print_table, progress
@@ -19,6 +18,7 @@ from edgecnn.exporters.stated import DEFAULT_POINTS, AccuracyCheck, check_fit
 from edgecnn.exporters.verify import ParityCheck, Verification, VerifyOptions, hold
 from edgecnn.exporters.verify import verify as verify_file
 from edgecnn.jsonform import to_json
+from edgecnn.runtimes import AUTO
 from edgecnn.specs import Artifact
 from edgecnn.units import percent_text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from edgecnn.doctor.finding import Finding, Health
 from edgecnn.doctor.gpu import gpu
@@ -31,7 +30,5 @@ def examine(
     names = backend_names()
     for done, name in enumerate(names):
         on_progress(done, len(names), name)
-        proof = prove(name)
-        health = cast(Health, proof.health)
-        findings.append(Finding(topic="backend", name=name, health=health, message=proof.message, fix=proof.fix))
+        findings.append(prove(name))
     return tuple(findings)

@@ -12,32 +12,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgecnn.onnxgraph import OnnxGraph, OnnxNode
+from edgecnn.onnxgraph import ELEMENTWISE, OnnxGraph, OnnxNode
 from edgecnn.profiling.costs import COUNTED
 
 # What engines add: names of ONNX Runtime's and OpenVINO's layout and type conversions.
 _CONVERSIONS = frozenset(
     {"ReorderInput", "ReorderOutput", "Reorder", "Transpose", "Cast", "Identity", "Convert", "QuantizeLinear"}
     | {"DequantizeLinear", "MemcpyFromHost", "MemcpyToHost", "Reformat", "NoOp", "Reshape", "Squeeze", "Unsqueeze"}
-)
-
-# What engines fuse into the layer before it.
-_FOLLOWERS = frozenset(
-    {
-        "Relu",
-        "LeakyRelu",
-        "PRelu",
-        "Clip",
-        "Sigmoid",
-        "HardSigmoid",
-        "HardSwish",
-        "Tanh",
-        "Elu",
-        "Gelu",
-        "Softplus",
-        "Mish",
-    }
-    | {"Swish", "Add", "Sub", "Mul", "Div", "Sum", "BatchNormalization", "QuantizeLinear"}
 )
 
 # ONNX Runtime: "fused node_linear", "relu_nchwc", "node_Conv_394_token_6", "pool_pre_q", in any combination.
@@ -166,12 +147,12 @@ def _climb(graph: OnnxGraph, by_output: Mapping[str, OnnxNode], owners: dict[int
         home = owners.get(id(node))
         if home is None:
             continue
-        searching = node.op_type in _FOLLOWERS and home not in counted
+        searching = node.op_type in ELEMENTWISE and home not in counted
         for name in filter(None, node.inputs):
             above = by_output.get(name)
             if above is None or id(above) in owners:
                 continue
-            if above.op_type not in _FOLLOWERS or followers or searching:
+            if above.op_type not in ELEMENTWISE or followers or searching:
                 owners[id(above)] = home
                 counted |= {home} if above.op_type in COUNTED else set()
 

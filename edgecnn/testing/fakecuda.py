@@ -10,7 +10,6 @@ as a cudaError_t, as CUDA does, and is also listed in `faults`, so that a test s
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -33,33 +32,17 @@ __all__ = ["FakeCudart", "FakeDevice", "Fault"]
 class FakeCudart(FakeGpu):
     """The module `cuda.bindings.runtime`, as an object.
 
-    Args:
-        devices: the GPUs of the machine.
-        driver_version: 1000 * major + 10 * minor of the driver's CUDA; 0 is a machine without driver.
-        runtime_version: likewise, of the runtime.
-
-    Attributes:
-        calls: (name, arguments) of every call, in order, of all threads.
-        faults: what was done wrong, in words; empty for correct code.
+    Arguments and attributes are those of `FakeGpu`.
     """
 
     __name__ = "cuda.bindings.runtime"
+    __spec__ = ModuleSpec("cuda.bindings.runtime", None)
     cudaError_t = cudaError_t
     cudaMemcpyKind = cudaMemcpyKind
     cudaStreamCaptureMode = cudaStreamCaptureMode
     cudaDeviceAttr = cudaDeviceAttr
     cudaStreamNonBlocking = 1
     cudaHostAllocDefault = 0
-
-    def __init__(
-        self,
-        devices: Sequence[FakeDevice] = (FakeDevice(),),
-        *,
-        driver_version: int = 13000,
-        runtime_version: int = 13000,
-    ) -> None:
-        super().__init__(devices, driver_version=driver_version, runtime_version=runtime_version)
-        self.__spec__ = ModuleSpec(self.__name__, None)
 
     # Versions and devices.
 

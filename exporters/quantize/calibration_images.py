@@ -88,11 +88,6 @@ def prepared_batches(
         yield np.stack(images + images[-1:] * missing), len(labels)
 
 
-def check_images(source: TensorSpec, preprocess: Preprocess, split: Split) -> None:
-    """Raise BadInput unless the first image can become the model's input."""
-    next(prepared_batches(source, preprocess, split.take(1), 1))
-
-
 def refuse_one_colour(split: Split) -> None:
     """Raise BadInput if every image has one colour throughout; the first that has more ends the search.
 

@@ -197,6 +197,10 @@ class TrtSession(Session):
     def _new_context(self) -> Any:
         return new_context(self._trt, self._resources.engine, self._lines.scratch, self._complain)
 
+    def _checked_shapes(self, feeds: Feeds) -> tuple[tuple[int, ...], ...]:
+        check_feeds(self.inputs, feeds)
+        return tuple([feeds[name].shape for name in self._names])
+
     def run_profiled(self, feeds: Feeds, runs: int, take: Callable[[str, float], object]) -> None:
         """Run in a context of its own that reports every layer's time; see `layers.layer_times`.
 
@@ -210,8 +214,7 @@ class TrtSession(Session):
             InferenceError: the engine failed.
             RuntimeError: the session is closed.
         """
-        check_feeds(self.inputs, feeds)
-        shapes = tuple([feeds[name].shape for name in self._names])
+        shapes = self._checked_shapes(feeds)
         with self._in_turn():
             check_shapes((port.tensor for port in self._lines.inputs), shapes)
             lane = Lane(self._lines, self._new_context())
@@ -236,8 +239,7 @@ class TrtSession(Session):
             InferenceError: the engine failed.
             RuntimeError: the session is closed.
         """
-        check_feeds(self.inputs, feeds)
-        shapes = tuple([feeds[name].shape for name in self._names])
+        shapes = self._checked_shapes(feeds)
         with self._in_turn():
             lane = self._lane(shapes)
             lane.fill(feeds)

@@ -1,4 +1,4 @@
-"""What every measuring child does first: end with its parent, and keep its standard output for the answer alone."""
+"""What a child process does first that runs a part of edgecnn: keep its output for answers, and end with its parent."""
 
 from __future__ import annotations
 
