@@ -94,6 +94,8 @@ def knowing(model: Model) -> Path:
 def config_class(request: pytest.FixtureRequest) -> Any:
     """Triton's ModelConfig."""
     if request.param == "tritonclient":
+        # Without grpc, tritonclient.grpc raises a RuntimeError, which importorskip does not take for a missing package.
+        pytest.importorskip("grpc", reason="pip install tritonclient[grpc]")
         return pytest.importorskip(
             "tritonclient.grpc", reason="pip install tritonclient[grpc]"
         ).model_config_pb2.ModelConfig
