@@ -25,8 +25,12 @@ def is_one_image(images: object) -> bool:
     return isinstance(images, (str, PathLike, bytes, bytearray, memoryview)) or is_pillow_image(images)
 
 
-def pixels_of(images: Any) -> list[Image]:
+def pixels_of(images: Any, *, max_pixels: int | None = None) -> list[Image]:
     """Return the pixels of each of several images, see `edgecnn.images.to_pixels`; arrays are not looked at.
+
+    Args:
+        images: an iterable of them.
+        max_pixels: of one that has to be decoded; None is `edgecnn.images.MAX_PIXELS`.
 
     Raises:
         BadInput: no images.
@@ -36,7 +40,7 @@ def pixels_of(images: Any) -> list[Image]:
         given = iter(images)
     except TypeError:
         raise BadInput("images", expected="an image or a list of them", got=type(images).__name__) from None
-    batch = [to_pixels(image) for image in given]
+    batch = [to_pixels(image, max_pixels=max_pixels) for image in given]
     if not batch:
         raise BadInput("images", expected="at least one", got="none")
     return batch
@@ -61,10 +65,12 @@ def check_image_input(artifact: Artifact, inputs: tuple[TensorSpec, ...]) -> Pre
         len(shape) == 4
         and shape[0] != 0
         and all(isinstance(d, str) or d == n for d, n in zip(shape[1:], made, strict=True))
+        and (not spec.resize_in_graph or all(isinstance(d, str) for d in shape[1:3]))
     )
     if not fits or height * width > MAX_PIXELS:
+        shown = "its pixels in any size" if spec.resize_in_graph else str(list(made))
         takes = " and ".join(str(list(one.shape)) for one in inputs) or "nothing"
         raise BadInput(
-            f"{artifact.path}: preprocess makes {list(made)} of an image, the graph takes {takes}", "export it again"
+            f"{artifact.path}: preprocess makes {shown} of an image, the graph takes {takes}", "export it again"
         )
     return spec

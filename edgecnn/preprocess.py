@@ -1,14 +1,14 @@
 """uint8 image -> model input, with numpy alone: colour, resize, crop or pad, normalise.
 
-`frame` does the geometry and stays in uint8, `normalise` does the arithmetic; `prepare` does both for a batch. The
-resize equals Pillow's antialiased one bit for bit (held by a test), so that a file gives the same answer on a board
-without Pillow as it gave in the evaluation.
+`frame` does the geometry and stays in uint8, `normalise` does the arithmetic; `prepare` does both for a batch, or what of it
+is left to the caller where the graph does some itself. The resize equals Pillow's antialiased one bit for bit (held by a
+test), so that a file gives the same answer on a board without Pillow as it gave in the evaluation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,9 @@ _KEPT_BYTES = 1 << 24
 
 _LINE_BYTES = 64
 
+# Of images that are given to a graph at once to be scaled there.
+_RUN_BYTES = 1 << 24
+
 
 def prepare(images: Sequence[Image] | Image, spec: Preprocess) -> NDArray[np.float32] | Image:
     """Return the model's input for a batch of images.
@@ -45,10 +48,12 @@ def prepare(images: Sequence[Image] | Image, spec: Preprocess) -> NDArray[np.flo
         spec: the model's preprocessing.
 
     Returns:
-        float32 [N, C, height, width], or uint8 [N, height, width, C] when the graph normalises.
+        float32 [N, C, height, width], or uint8 [N, height, width, C] when the graph normalises; in the images' own height and
+        width when it scales them as well.
 
     Raises:
-        BadInput: no image, an image without its batch, or one of another dtype or shape.
+        BadInput: no image, an image without its batch, one of another dtype or shape, or images of different sizes for a graph
+            that scales them.
     """
     prepared = Canvas(spec).prepare(images)
     return prepared.copy() if spec.in_graph and len(images) == 1 else prepared
@@ -81,6 +86,8 @@ class Canvas:
         if single or len(images) == 0:
             got = "one image" if single else "none"
             raise BadInput("images", expected="a list of images or uint8 [N, height, width, C]", got=got)
+        if self.spec.resize_in_graph:
+            return _stacked([raw_pixels(image, self.spec) for image in images])
         if len(images) == 1:
             # The commonest case: what already is the input of a graph that normalises is not copied.
             one = frame(images[0], self.spec)
@@ -129,6 +136,37 @@ def frame(image: Image, spec: Preprocess) -> Image:
     return fit_to_size(image, spec)
 
 
+def raw_pixels(image: Image, spec: Preprocess) -> Image:
+    """Return the image in its own size, uint8 [H, W, channels]: what a graph takes that scales images itself.
+
+    Raises:
+        BadInput: an image of another dtype or shape.
+    """
+    check_image(image)
+    return _convert_colour(image, spec.channels)
+
+
+def runs_of_one_size(images: Sequence[Image] | Image) -> Iterator[list[Image]]:
+    """Yield images in order in lists of one height and width each, which can be one batch of a graph that scales them.
+
+    A list is of 16 MiB at most, or one image.
+
+    Raises:
+        BadInput: an image of another dtype or shape.
+    """
+    run: list[Image] = []
+    held = 0
+    for image in images:
+        check_image(image)
+        held += image.nbytes
+        if run and (image.shape[:2] != run[0].shape[:2] or held > _RUN_BYTES):
+            yield run
+            run, held = [], image.nbytes
+        run.append(image)
+    if run:
+        yield run
+
+
 def normalise(frames: Image, spec: Preprocess) -> NDArray[np.float32]:
     """Return (pixel / 255 - mean) / std of uint8 [N, H, W, C] as contiguous float32 [N, C, H, W]."""
     count, height, width, channels = frames.shape
@@ -142,6 +180,22 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     raw = np.empty(size + _LINE_BYTES, np.uint8)
     start = -raw.ctypes.data % _LINE_BYTES
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _stacked(images: list[Image]) -> Image:
+    """Return images of one size as one array; a single one is not copied."""
+    if len(images) == 1:
+        return images[0][None]
+    sizes = dict.fromkeys(image.shape[:2] for image in images)
+    if len(sizes) > 1:
+        one, other = (f"{height} x {width}" for height, width in list(sizes)[:2])
+        raise BadInput(
+            "images of one batch",
+            "the graph scales a batch as one: run those of each size apart, as classify does",
+            expected=f"one size, {one} as the first",
+            got=other,
+        )
+    return np.stack(images)
 
 
 class _Normaliser:

@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgecnn.errors import BadInput
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from edgecnn.values import dataclass
 
 Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
@@ -60,6 +65,7 @@ class Preprocess:
         std: per channel, on the 0..1 scale; divided by.
         layout: "NCHW" float32, or "NHWC" uint8 when `in_graph`.
         in_graph: the file takes uint8 NHWC pixels and normalises them itself.
+        resize_in_graph: it takes images of any height and width, and scales and cuts (or pads) them itself as well.
     """
 
     size: tuple[int, int]
@@ -71,6 +77,15 @@ class Preprocess:
     std: tuple[float, ...]
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     in_graph: bool = False
+    resize_in_graph: bool = False
+
+    @property
+    def example_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that a file which scales them is measured and warmed up with: twice `size`.
+
+        At the size itself there would be nothing to scale.
+        """
+        return 2 * self.size[0], 2 * self.size[1]
 
     def check(self) -> None:
         """Raise BadInput unless the values fit each other; a file from elsewhere may say anything."""
@@ -81,10 +96,22 @@ class Preprocess:
             "mean": (len(self.mean) == self.channels, f"{self.channels} values", self.mean),
             "std": (len(self.std) == self.channels and min(self.std) > 0, f"{self.channels} values above 0", self.std),
             "layout": (self.layout == ("NHWC" if self.in_graph else "NCHW"), "NHWC with in_graph only", self.layout),
+            "resize_in_graph": (self.in_graph or not self.resize_in_graph, "in_graph as well", self.resize_in_graph),
         }
         for name, (good, expected, got) in wanted.items():
             if not good:
                 raise BadInput(f"preprocess.{name}", expected=expected, got=str(got))
+
+
+def sized_inputs(inputs: tuple[TensorSpec, ...], preprocess: Preprocess | None) -> tuple[TensorSpec, ...]:
+    """Return a model's inputs with `Preprocess.example_size` for the open height and width of a file that scales images.
+
+    The inputs of any other file are returned as they are.
+    """
+    if preprocess is None or not preprocess.resize_in_graph or [len(one.shape) for one in inputs] != [4]:
+        return inputs
+    batch, *_, channels = inputs[0].shape
+    return (replace(inputs[0], shape=(batch, *preprocess.example_size, channels)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

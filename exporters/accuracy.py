@@ -8,9 +8,9 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.data.dataset import Dataset, Image, Split
+from edgecnn.data.dataset import Dataset, Split
 from edgecnn.errors import BadInput
-from edgecnn.preprocess import prepare
+from edgecnn.preprocess import prepare, runs_of_one_size
 from edgecnn.runtimes import OpenOptions, Session, open_session
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Accuracy, Artifact, ModelSpec, Preprocess, TensorSpec
@@ -21,6 +21,26 @@ DEFAULT_BATCH = 64
 
 # Images that are held at a time, by the size of the model's input: a larger batch gains nothing and costs memory.
 _INPUT_BYTES = 16 << 20
+
+
+def why_not_measured(spec: ModelSpec, evaluation: Split | None, labels: tuple[str, ...]) -> str:
+    """Return why accuracy on these images means nothing for this model, or nothing where it can be measured.
+
+    Args:
+        spec: of the model.
+        evaluation: the labelled images.
+        labels: their class names in index order, empty when unknown.
+    """
+    if evaluation is None:
+        return "there is no evaluation set"
+    if spec.weights == "random":
+        return "the weights are random"
+    if labels and spec.labels and labels != spec.labels:
+        return "the model was trained on other classes"
+    classes = spec.outputs[0].shape[-1] if spec.outputs else None
+    if labels and classes != len(labels):
+        return f"the model has {classes} outputs and the evaluation set {len(labels)} classes"
+    return ""
 
 
 def measure_accuracy(
@@ -113,24 +133,28 @@ def check_classes(spec: ModelSpec, evaluation: Dataset) -> None:
 
 
 def input_batches(
-    source: TensorSpec, preprocess: Preprocess, split: Split, batch: int
+    source: TensorSpec, preprocess: Preprocess, split: Split, batch: int, *, of_one_size: bool = False
 ) -> Iterator[tuple[Array, NDArray[np.int64]]]:
     """Yield model inputs and their labels, in order.
 
-    Where the file has a fixed batch, the last input is filled up with its last image; there are then fewer labels.
+    Where the file has a fixed batch, an input of fewer images is filled up with its last one; there are then fewer labels.
 
     Args:
         source: the model's input.
         preprocess: how an image becomes that input.
         split: images and labels.
         batch: images at a time at most, where the file leaves it open.
+        of_one_size: put only images of one size that follow each other into one input; a file that scales images itself takes
+            no others, and another has to do so that is compared with it.
     """
     fixed = source.shape[0]
     size = fixed if isinstance(fixed, int) else min(batch, images_within(_INPUT_BYTES, preprocess))
     for images, labels in split.batches(size):
-        missing = fixed - len(images) if isinstance(fixed, int) else 0
-        filled: list[Image] = images + images[-1:] * missing
-        yield prepare(filled, preprocess), labels
+        done = 0
+        for run in runs_of_one_size(images) if of_one_size or preprocess.resize_in_graph else (images,):
+            missing = fixed - len(run) if isinstance(fixed, int) else 0
+            yield prepare(run + run[-1:] * missing, preprocess), labels[done : done + len(run)]
+            done += len(run)
 
 
 def images_within(size_bytes: int, preprocess: Preprocess) -> int:

@@ -106,7 +106,8 @@ def answers_on_images(
 ) -> Iterator[tuple[Answers, Answers]]:
     """Yield the outputs of two forms for the same images, at most so many at a time; see `compare_on_images`."""
     size = _batch_size(model, reference, most)
-    feeds = [_feeds(side, split, size) for side in (model, reference)]
+    scaling = any(side.preprocess is not None and side.preprocess.resize_in_graph for side in (model, reference))
+    feeds = [_feeds(side, split, size, of_one_size=scaling) for side in (model, reference)]
     done = 0
     for (mine, labels), (theirs, _) in zip(*feeds, strict=True):
         count = len(labels)
@@ -267,12 +268,13 @@ def _batch_size(model: Side, reference: Side, most: int) -> int:
     return min(most, *known) if known else 1
 
 
-def _feeds(side: Side, split: Split, size: int) -> Iterator[tuple[Array, Array]]:
+def _feeds(side: Side, split: Split, size: int, *, of_one_size: bool) -> Iterator[tuple[Array, Array]]:
     if side.preprocess is None:
         raise BadInput(
             f"{side.name} does not say how an image becomes its input", "compare on random inputs: leave --data away"
         )
-    return input_batches(replace(side.source, shape=(size, *side.source.shape[1:])), side.preprocess, split, size)
+    source = replace(side.source, shape=(size, *side.source.shape[1:]))
+    return input_batches(source, side.preprocess, split, size, of_one_size=of_one_size)
 
 
 def _random(generator: np.random.Generator, size: int, source: TensorSpec) -> Array:

@@ -23,7 +23,7 @@ from edgecnn.exporters.accuracy import check_classes, measure_accuracy
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.parity import check_parity
 from edgecnn.exporters.passes import DEFAULT_PASSES, run_passes
-from edgecnn.exporters.pixels import PLACINGS, Placing, put_pixels_in
+from edgecnn.exporters.pixels import Placing, check_placing, put_pixels_in
 from edgecnn.exporters.targets import ir_of_opset, parse_targets
 from edgecnn.files import replacing
 from edgecnn.specs import Artifact, ModelSpec, Step, TensorSpec
@@ -58,6 +58,7 @@ class ExportOptions:
         targets: names of what the file is for, separated by commas, for its lineage; empty for no one in particular.
         preprocess: who normalises: "outside" the caller; "in-graph" the file, which then takes uint8 [N, height, width,
             channels].
+        resize: who scales and cuts images: "outside" the caller; "in-graph" the file, which then takes any height and width.
     """
 
     weights: str = "bundled"
@@ -66,14 +67,14 @@ class ExportOptions:
     seed: int = 0
     targets: str = ""
     preprocess: Placing = "outside"
+    resize: Placing = "outside"
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:
             raise BadInput("opset", expected=f"{OPSETS[0]} to {OPSETS[-1]}", got=str(self.opset))
         if self.batch is not None and self.batch < 1:
             raise BadInput("batch", expected="at least 1", got=str(self.batch))
-        if self.preprocess not in PLACINGS:
-            raise BadInput("preprocess", expected=" or ".join(PLACINGS), got=str(self.preprocess))
+        check_placing(self.preprocess, self.resize, parse_targets(self.targets) if self.targets else ())
 
 
 def export_network(
@@ -114,7 +115,8 @@ def export_network(
     if evaluation is not None:
         check_classes(spec, evaluation)
     if options.preprocess == "in-graph":
-        spec = put_pixels_in(model, spec, targets=parse_targets(options.targets) if options.targets else ())
+        targets = parse_targets(options.targets) if options.targets else ()
+        spec = put_pixels_in(model, spec, targets=targets, resize=options.resize)
     with replacing(output) as temporary:
         stamp(model, spec, lineage)
         write_model(model, temporary)
@@ -224,6 +226,7 @@ def _step(form: Form, options: ExportOptions, applied: tuple[str, ...]) -> Step:
             "target": options.targets,
             "batch": options.batch,
             "preprocess": options.preprocess,
+            "resize": options.resize,
             "passes": ",".join(applied),
             "torch": torch.__version__,
         },

@@ -1,4 +1,4 @@
-"""Pixels in the graph: the file takes uint8 [N, height, width, channels] and normalises them itself.
+"""Pixels in the graph: the file takes uint8 [N, height, width, channels] and normalises them itself, or scales them as well.
 
 (pixel / 255 - mean) / std is written as pixel - 255 mean, on which zero padding is exact, and 1 / (255 std) in the weights of
 the convolutions that read the image. Where something else reads it, that factor is a product of its own.
@@ -28,28 +28,52 @@ from edgecnn.exporters.passes.values import (
     set_constant,
     unique_name,
 )
+from edgecnn.exporters.resizing import check_resize, put_resize_in
+from edgecnn.exporters.scaling import check_resize_targets, framed_input, resized_input
 from edgecnn.exporters.targets import Target
-from edgecnn.preprocess import normalise
+from edgecnn.preprocess import frame, normalise
 from edgecnn.specs import Artifact, ModelSpec, Preprocess, TensorSpec
 
 Placing = Literal["outside", "in-graph"]
 PLACINGS: tuple[str, ...] = get_args(Placing)
-"""Where normalisation is done: by the caller (`edgecnn.preprocess`), or by the file."""
+"""Where normalisation is done, and scaling: by the caller (`edgecnn.preprocess`), or by the file."""
 
 _FLOAT_FIRST = ("trt",)
 """Targets that take bytes into nothing but a Cast: TensorRT ("kUINT8" in its API reference, DataType)."""
 
 
-def put_pixels_in(model: ir.Model, spec: ModelSpec, *, targets: Sequence[Target] = ()) -> ModelSpec:
+def check_placing(preprocess: Placing, resize: Placing, targets: Sequence[Target] = ()) -> None:
+    """Raise unless both are one of `PLACINGS` that go together, and the targets take such a file.
+
+    Raises:
+        BadInput: another word.
+        Contradiction: a file is to scale images and not to normalise them, or a target's engine does not scale as ours.
+    """
+    for name, given in (("preprocess", preprocess), ("resize", resize)):
+        if given not in PLACINGS:
+            raise BadInput(name, expected=" or ".join(PLACINGS), got=str(given))
+    if resize == "in-graph":
+        if preprocess != "in-graph":
+            raise Contradiction(
+                "--resize in-graph without --preprocess in-graph", "give both: a file that scales images takes pixels"
+            )
+        check_resize_targets(targets)
+
+
+def put_pixels_in(
+    model: ir.Model, spec: ModelSpec, *, targets: Sequence[Target] = (), resize: Placing = "outside"
+) -> ModelSpec:
     """Let a graph take pixels, in place, and return what the file then says of itself.
 
     Args:
         model: one float32 image [N, channels, height, width] as its input.
         spec: of the model.
         targets: what the file is for.
+        resize: who scales and cuts images: the caller, or the file, which then takes them in any size.
 
     Raises:
         Contradiction: it is not known how pixels become the input.
+        ParityError: the engine here does not scale images as edgecnn does.
     """
     if spec.preprocess is None:
         raise Contradiction(
@@ -61,7 +85,12 @@ def put_pixels_in(model: ir.Model, spec: ModelSpec, *, targets: Sequence[Target]
     source = model.graph.inputs[0]
     batch = spec.inputs[0].shape[0]
     pixels = TensorSpec(name=str(source.name), dtype="uint8", shape=(batch, *preprocess.size, preprocess.channels))
-    return replace(spec, inputs=(pixels,), preprocess=preprocess)
+    found = replace(spec, inputs=(pixels,), preprocess=preprocess)
+    if resize == "outside":
+        return found
+    put_resize_in(model, preprocess)
+    check_resize(preprocess, model.opset_imports[""])
+    return resized_input(found)
 
 
 def check_pixels(model: ir.Model, path: Path, *, targets: Sequence[Target]) -> None:
@@ -114,19 +143,23 @@ def take_pixels(model: ir.Model, preprocess: Preprocess, *, float_first: bool = 
 def random_feeds(generator: np.random.Generator, artifact: Artifact, batch: int) -> tuple[Array, Array]:
     """Return random inputs of a file and the float images that its network computes on.
 
-    These are any bytes and what becomes of them where the file takes pixels; otherwise both are the same standard normal
-    float32 [batch, channels, height, width].
+    These are any bytes, of the network's size, and what becomes of them where the file takes pixels; otherwise both are the
+    same standard normal float32 [batch, channels, height, width].
     """
-    shape = (batch, *(int(size) for size in artifact.spec.inputs[0].shape[1:]))
-    preprocess = artifact.spec.preprocess
-    takes_pixels = preprocess is not None and preprocess.in_graph
+    spec = framed_input(artifact.spec)
+    shape = (batch, *(int(size) for size in spec.inputs[0].shape[1:]))
+    takes_pixels = spec.preprocess is not None and spec.preprocess.in_graph
     feed = generator.integers(0, 256, shape, np.uint8) if takes_pixels else generator.standard_normal(shape, np.float32)
-    return feed, images_of(feed, preprocess)
+    return feed, images_of(feed, spec.preprocess)
 
 
 def images_of(feed: Array, preprocess: Preprocess | None) -> Array:
     """Return the float images [N, channels, height, width] that a network computes on for an input of its file."""
-    return normalise(feed, preprocess) if preprocess is not None and preprocess.in_graph else feed
+    if preprocess is None or not preprocess.in_graph:
+        return feed
+    if preprocess.resize_in_graph:
+        feed = np.stack([frame(image, preprocess) for image in feed])
+    return normalise(feed, preprocess)
 
 
 def _check_image(image: ir.Value, preprocess: Preprocess) -> None:

@@ -13,6 +13,7 @@ from edgecnn.errors import BadInput, UnknownName
 from edgecnn.exporters.compare import Answers, Side
 from edgecnn.exporters.network import OPTION_PREFIX
 from edgecnn.exporters.pixels import images_of
+from edgecnn.exporters.scaling import framed_input
 from edgecnn.exporters.verifyoptions import is_module_name
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact, Step
@@ -125,7 +126,7 @@ def _image_shape(artifact: Artifact) -> tuple[int, int, int]:
     Raises:
         BadInput: one is open, or the input is no image.
     """
-    spec = artifact.spec
+    spec = framed_input(artifact.spec)
     shape = spec.inputs[0].shape[1:] if len(spec.inputs) == 1 else ()
     if spec.preprocess is not None and spec.preprocess.in_graph:
         shape = (*shape[2:], *shape[:2])
@@ -143,7 +144,7 @@ def _sizes(artifact: Artifact) -> dict[str, int]:
     Raises:
         BadInput: one is open, or the file does not have one square image as input and one vector as output.
     """
-    spec = artifact.spec
+    spec = framed_input(artifact.spec)
     shapes = [one.shape for one in (*spec.inputs, *spec.outputs)]
     if [len(shape) for shape in shapes] == [4, 2]:
         (_, channels, height, width), (_, classes) = shapes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgecnn.errors import BadInput
-from edgecnn.preprocess import Canvas, check_image, frame, normalise, prepare
+from edgecnn.preprocess import Canvas, check_image, frame, normalise, prepare, raw_pixels, runs_of_one_size
 from edgecnn.resample import Cut, resample
 from edgecnn.specs import Preprocess
 
@@ -402,3 +402,31 @@ def test_memory_of_a_long_strip(shape: tuple[int, ...]) -> None:
     image = np.zeros(shape, np.uint8)
     assert frame(image, RGB).shape == (224, 224, 3)
     assert _peak_mib(image, RGB) < 12
+
+
+# --- for a graph that scales images itself
+
+
+def test_images_are_put_together_as_long_as_their_size_is_the_same() -> None:
+    images = [_noise(4, 5), _noise(4, 5, 1), _noise(5, 4), _noise(4, 5)]
+    assert [[image.shape for image in run] for run in runs_of_one_size(images)] == [
+        [(4, 5, 3), (4, 5, 1)],
+        [(5, 4, 3)],
+        [(4, 5, 3)],
+    ]
+    assert list(runs_of_one_size([])) == []
+    large = [_noise(2048, 2048)] * 3
+    assert [len(run) for run in runs_of_one_size(large)] == [1, 1, 1]
+    with pytest.raises(BadInput, match="got uint16"):
+        list(runs_of_one_size([np.zeros((4, 4), np.uint16)]))  # type: ignore[list-item]
+
+
+def test_pixels_of_any_size_pass_as_they_are() -> None:
+    takes = replace(RGB, layout="NHWC", in_graph=True, resize_in_graph=True)
+    image = _noise(300, 200)
+    assert raw_pixels(image, takes) is image
+    assert np.shares_memory(Canvas(takes).prepare([image]), image)
+    assert prepare([image, image], takes).shape == (2, 300, 200, 3)
+    assert prepare([image[..., 0]], takes).shape == (1, 300, 200, 3)
+    with pytest.raises(BadInput, match="one size, 300 x 200 as the first, got 200 x 300"):
+        prepare([image, image, image.transpose(1, 0, 2)], takes)

@@ -24,9 +24,9 @@ from edgecnn.exporters.foreign.factory import export_factory
 from edgecnn.exporters.foreign.file import export_file
 from edgecnn.exporters.foreign.options import ForeignOptions, Meaning, name_from, read_labels
 from edgecnn.exporters.network import DEFAULT_OPSET, ExportOptions, export_network
-from edgecnn.exporters.pixels import PLACINGS, Placing
+from edgecnn.exporters.pixels import PLACINGS, Placing, check_placing
 from edgecnn.exporters.targets import TARGETS, Target, choose_opset, parse_targets
-from edgecnn.specs import Artifact
+from edgecnn.specs import Artifact, ModelSpec
 from edgecnn.units import bytes_text, percent_text
 from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.network import Form
@@ -63,11 +63,21 @@ _MEGABYTE = 1_000_000
     show_default=True,
     help="Who normalises: the caller, or the file, which then takes uint8 pixels [N, height, width, channels].",
 )
+@click.option(
+    "--resize",
+    type=click.Choice(PLACINGS),
+    default="outside",
+    show_default=True,
+    help="Who scales and cuts images: the caller, or the file, which then takes them in any size; with --preprocess in-graph.",
+)
 @click.option("--batch", type=click.IntRange(1), help="Fix the number of images.  [default: any number]")
 @click.option("--opset", type=int, help="ONNX operator set, 18 to 23.  [default: the target's, or else 18]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of random weights.")
 @data_option
-@output_option("File to write.  [default: models/<name>.onnx, or models/<name>_pixels.onnx with --preprocess in-graph]")
+@output_option(
+    "File to write.  [default: models/<name>.onnx; models/<name>_pixels.onnx with --preprocess in-graph, "
+    "models/<name>_images.onnx with --resize in-graph as well]"
+)
 @json_option
 def export(
     network: str,
@@ -76,6 +86,7 @@ def export(
     data: str | None,
     output: Path | None,
     preprocess: Placing,
+    resize: Placing,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -88,6 +99,7 @@ def export(
     Example:
       edgecnn export mobilenet
       edgecnn export mobilenet --weights random --width 0.5 --input-size 160
+      edgecnn export mobilenet --preprocess in-graph --resize in-graph
       edgecnn export resnet50 --weights imagenet --target cpu-x86,trt
       edgecnn export resnet50 --weights random -O stride_in=1x1
       edgecnn export mypackage.models:Net --input-shape 3,224,224 --weights net.pth
@@ -95,12 +107,15 @@ def export(
     """
     kind = kind_of(network)
     check_options(kind, network, click.get_current_context())
+    targets = parse_targets(target) if target else ()
+    check_placing(preprocess, resize, targets)
     common = Common(
-        targets=parse_targets(target) if target else (),
+        targets=targets,
         opset=opset,
         evaluation=open_dataset(data) if data else None,
         output=output,
         preprocess=preprocess,
+        resize=resize,
     )
     artifact = export_zoo(network, common, **given) if kind == "zoo" else export_foreign(kind, network, common, **given)
     if as_json:
@@ -111,18 +126,19 @@ def export(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What is asked of any network's file: targets, operator set, images for its accuracy, who normalises, its place."""
+    """What is asked of any network's file: targets, operator set, images for its accuracy, who does what to them, its place."""
 
     targets: tuple[Target, ...]
     opset: int | None
     evaluation: Dataset | None
     output: Path | None
     preprocess: Placing
+    resize: Placing = "outside"
 
     def place(self, title: str) -> Path:
-        """Return where the file goes; by itself, one that takes pixels lies beside the one that takes floats."""
-        pixels = "_pixels" if self.preprocess == "in-graph" else ""
-        return check_onnx_name(self.output or MODELS / f"{title}{pixels}.onnx")
+        """Return where the file goes; by itself, one that takes pixels or images lies beside the one that takes floats."""
+        taken = "_images" if self.resize == "in-graph" else "_pixels" if self.preprocess == "in-graph" else ""
+        return check_onnx_name(self.output or MODELS / f"{title}{taken}.onnx")
 
 
 def export_zoo(
@@ -154,6 +170,7 @@ def export_zoo(
         seed=seed,
         targets=names,
         preprocess=common.preprocess,
+        resize=common.resize,
     )
     place = common.place(form.title)
     if source == "imagenet":
@@ -182,6 +199,7 @@ def export_foreign(
         batch=batch,
         seed=seed,
         preprocess=common.preprocess,
+        resize=common.resize,
     )
     own_name = Path(network).stem if kind == "file" else network.rpartition(":")[2]
     place = common.place(meaning.name or name_from(own_name))
@@ -214,6 +232,16 @@ def run_export(form: Form, *, output: Path, options: ExportOptions, evaluation: 
         return export_network(form, output, options, evaluation=evaluation, on_step=lambda step: advance(0, 0, step))
 
 
+def _taken(spec: ModelSpec) -> str:
+    """Return the size of the images that a file takes, in a few characters."""
+    sizes = spec.inputs[0].shape[1:]
+    if spec.preprocess is not None and spec.preprocess.resize_in_graph:
+        return f"any size x{sizes[-1]}"
+    if spec.preprocess is None or not spec.preprocess.in_graph:
+        sizes = (*sizes[1:], sizes[0])
+    return "x".join(map(str, sizes))
+
+
 def describe(artifact: Artifact, original: str = "torch") -> str:
     """Return one line about a written file: where, what, how large, equal to what, how accurate on what."""
     spec = artifact.spec
@@ -222,11 +250,8 @@ def describe(artifact: Artifact, original: str = "torch") -> str:
     ]
     if not accuracy:
         accuracy = ["accuracy not applicable: random weights" if spec.weights == "random" else "accuracy not measured"]
-    channels, height, width = spec.inputs[0].shape[1:]
-    if spec.preprocess is not None and spec.preprocess.in_graph:
-        height, width, channels = spec.inputs[0].shape[1:]
     parts = [
-        f"{height}x{width}x{channels} to {spec.outputs[0].shape[-1]} classes",
+        f"{_taken(spec)} to {spec.outputs[0].shape[-1]} classes",
         bytes_text(artifact.size_bytes),
         f"opset {artifact.opset}",
         f"equals {original} on the batches compared",

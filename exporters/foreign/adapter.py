@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.errors import BadInput
+from edgecnn.exporters.finite import layer_not_finite, weight_not_finite
 from edgecnn.exporters.foreign.finish import require_scores
 from edgecnn.exporters.foreign.usercode import told
 
@@ -104,7 +105,10 @@ def _choose(answer: Any, reference: str) -> tuple[int | str | None, str, Tensor]
 
 def _check_answers(network: nn.Module, images: Tensor, scores: Tensor, reference: str, *, alone: bool) -> None:
     if not torch.isfinite(scores).all():
-        raise BadInput(f"output of {reference}", expected="finite scores", got="NaN or infinity on random images")
+        # The names are those of the user's own network.
+        own = network.network if isinstance(network, Classifying) else network
+        where = weight_not_finite(own) or layer_not_finite(own, images) or "NaN or infinity on random images"
+        raise BadInput(f"output of {reference}", "check the weights", expected="finite scores", got=where)
     again = _answer(network, images, reference)
     if not torch.equal(again, scores):
         raise BadInput(

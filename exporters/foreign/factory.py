@@ -100,7 +100,7 @@ def export_factory(
         model.ir_version = ir_version
         spec = _spec(made, model, reference, options, params)
         if options.preprocess == "in-graph":
-            spec = put_pixels_in(model, spec, targets=options.targets)
+            spec = put_pixels_in(model, spec, targets=options.targets, resize=options.resize)
         lineage = (_step(made, reference, options, opset, applied),)
         batches = PARITY_BATCHES if options.batch is None else (options.batch,)
 
@@ -237,6 +237,7 @@ def _step(made: _Made, reference: str, options: ForeignOptions, opset: int, appl
             "target": options.target_names,
             "batch": options.batch,
             "preprocess": options.preprocess,
+            "resize": options.resize,
             "passes": ",".join(applied),
             "torch": torch.__version__,
         },

@@ -27,7 +27,7 @@ from edgecnn.exporters.foreign.upgrade import upgrade
 from edgecnn.exporters.network import PARITY_BATCHES, tensor_spec
 from edgecnn.exporters.passes import run_passes
 from edgecnn.exporters.pixels import put_pixels_in
-from edgecnn.onnxheader import read_header
+from edgecnn.onnxmodel.header import read_header
 from edgecnn.specs import SPEC_KEY, Artifact, ModelSpec, Step
 
 _WEIGHT_TYPES = ("float16", "bfloat16", "float64")
@@ -81,7 +81,7 @@ def export_file(
     before = _known(source)
     spec = _spec(brought, source, options, before)
     if options.preprocess == "in-graph":
-        spec = put_pixels_in(brought.model, spec, targets=options.targets)
+        spec = put_pixels_in(brought.model, spec, targets=options.targets, resize=options.resize)
     lineage = (*(before.lineage if before else ()), _step(brought, source, options))
     batches = PARITY_BATCHES if brought.batch is None else (brought.batch,)
 
@@ -208,6 +208,7 @@ def _step(brought: _Brought, source: Path, options: ForeignOptions) -> Step:
             "target": options.target_names,
             "batch": brought.batch,
             "preprocess": options.preprocess,
+            "resize": options.resize,
             "head_removed": brought.head.removed,
             "outputs_ignored": ", ".join(brought.head.ignored),
             "passes": ",".join(brought.done),

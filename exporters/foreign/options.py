@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.network import DEFAULT_OPSET, OPSETS
-from edgecnn.exporters.pixels import PLACINGS, Placing
+from edgecnn.exporters.pixels import Placing, check_placing
 from edgecnn.exporters.targets import Target, choose_opset, ir_of_opset
 from edgecnn.specs import Fit, Interpolation, Preprocess
 
@@ -90,6 +90,7 @@ class ForeignOptions:
         seed: of weights that are made at random and of the inputs that are compared.
         preprocess: who normalises: "outside" the caller; "in-graph" the file, which then takes uint8 [N, height, width,
             channels].
+        resize: who scales and cuts images: "outside" the caller; "in-graph" the file, which then takes any height and width.
     """
 
     meaning: Meaning = field(default_factory=Meaning)
@@ -99,14 +100,14 @@ class ForeignOptions:
     batch: int | None = None
     seed: int = 0
     preprocess: Placing = "outside"
+    resize: Placing = "outside"
 
     def __post_init__(self) -> None:
         if self.opset is not None and self.opset not in OPSETS:
             raise BadInput("opset", expected=f"{OPSETS[0]} to {OPSETS[-1]}", got=str(self.opset))
         if self.batch is not None and self.batch < 1:
             raise BadInput("batch", expected="at least 1", got=str(self.batch))
-        if self.preprocess not in PLACINGS:
-            raise BadInput("preprocess", expected=" or ".join(PLACINGS), got=str(self.preprocess))
+        check_placing(self.preprocess, self.resize, self.targets)
         if self.input_shape is not None and min(self.input_shape) < 1:
             raise BadInput("input shape", expected="channels,height,width, at least 1 each", got=str(self.input_shape))
 

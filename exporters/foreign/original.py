@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgecnn.errors import ExportError, InferenceError, ParityError, first_line
+from edgecnn.errors import BadInput, ExportError, InferenceError, ParityError, first_line
 from edgecnn.exporters.foreign.cleanup import clean
 from edgecnn.exporters.foreign.signature import ARGMAX, SOFTMAX, Head, ImageInput
 from edgecnn.exporters.foreign.source import read_source
@@ -16,12 +16,18 @@ from edgecnn.exporters.pixels import random_feeds
 from edgecnn.exporters.quantize.checks import read_graph
 from edgecnn.exporters.quantize.culprit import blame
 from edgecnn.runtimes import open_session
-from edgecnn.runtimes.base import Array
+from edgecnn.runtimes.base import Array, Session
 from edgecnn.specs import Artifact
 
 RELATIVE_TOLERANCE = 1e-4
 """Of the largest output: the same graph on the same engine, in which batch norms are folded and sums reordered; a hundred
 layers amplify the rounding of float32 to about 1e-5."""
+
+APART_TOLERANCE = 1e-3
+"""Of the largest output, between images together and each alone: other kernels, another order of sums, a hundred layers."""
+
+# Images of the comparison that are run alone as well.
+_TOGETHER = 2
 
 Run = Callable[[Array], Mapping[str, Array]]
 
@@ -44,6 +50,7 @@ def compare_with_original(
 
     Raises:
         ParityError: they differ by more than RELATIVE_TOLERANCE.
+        BadInput: the new file takes any number of images, and the scores of one depend on the others.
         ExportError: nothing here runs the original, or what it gives is not finite; the first such node is named.
     """
     generator = np.random.default_rng(seed)
@@ -62,7 +69,23 @@ def compare_with_original(
             except ParityError as error:
                 error.hint = error.hint or _batch_hint(image, batch)
                 raise
+            if batch == _TOGETHER and isinstance(session.inputs[0].shape[0], str):
+                _check_apart(session, path, feed, actual)
     return engine
+
+
+def _check_apart(session: Session, path: Path, feed: Array, together: Array) -> None:
+    """Raise BadInput if images got other scores together than each alone: a file of any number of them says that none does."""
+    name, scores = session.inputs[0].name, session.outputs[0].name
+    alone = np.concatenate([session.run({name: feed[index : index + 1]})[scores] for index in range(len(feed))])
+    apart = float(np.abs(together - alone).max())
+    if not apart <= APART_TOLERANCE * float(np.abs(together).max()):
+        raise BadInput(
+            f"{path} gives an image other scores when other images are in the batch",
+            "--batch 1 writes it for single images; a mean over the batch, or batch norm in training mode, mixes them",
+            expected="the same scores for an image alone",
+            got=f"a difference of {apart:.3g}",
+        )
 
 
 def _check_finite(expected: Mapping[str, Array], path: Path, artifact: Artifact, feed: Array) -> None:

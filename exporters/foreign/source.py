@@ -9,7 +9,7 @@ import onnx
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
 
 from edgecnn.errors import BadInput, UnsupportedOp, first_line
-from edgecnn.onnxheader import read_header
+from edgecnn.onnxmodel.header import read_header
 
 LIMIT_BYTES = 2 << 30
 """What one protobuf message, and so one .onnx file, can hold."""

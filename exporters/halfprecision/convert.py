@@ -34,9 +34,11 @@ from edgecnn.exporters.quantize.checks import (
     read_graph,
 )
 from edgecnn.exporters.quantize.config import QuantizeConfig
-from edgecnn.exporters.quantize.conversion import Conversion, Note, Progress, convert_file
+from edgecnn.exporters.quantize.conversion import Conversion, Note, Progress, Request, convert_file
 from edgecnn.exporters.quantize.finish import run_once, with_accuracy, write_stamped
 from edgecnn.exporters.quantize.workshop import check_node_names, name_nodes
+from edgecnn.exporters.resizing import take_resize_out
+from edgecnn.exporters.scaling import framed_input
 from edgecnn.exporters.targets import check_versions
 from edgecnn.specs import Accuracy, Precision, Step
 
@@ -87,10 +89,9 @@ def convert_precision(
     kind = find_kind(precision)
     config = config or QuantizeConfig(precision=precision)
     _check_config(config, precision)
-    result = convert_file(
-        partial(_Halving, kind=kind),
-        source,
-        output,
+    asked = Request(
+        source=source,
+        output=output,
         precision=precision,
         calibration=calibration,
         calibration_name=calibration_name,
@@ -102,7 +103,7 @@ def convert_precision(
         on_progress=on_progress,
         on_note=on_note,
     )
-    return replace(result, artifact=load_artifact(output))
+    return replace(convert_file(partial(_Halving, kind=kind), asked), artifact=load_artifact(output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +142,10 @@ class _Halving(Conversion[HalfResult]):
     def _convert(self) -> tuple[ir.Model, HalfResult]:
         """Return the graph in 16 bits, and what was done."""
         model, passes = self._prepare()
+        framed = framed_input(self.original.spec)
         calibrator = Calibrator(
-            source=self.original.spec.inputs[0],
-            preprocess=require_preprocess(self.original),
+            source=framed.inputs[0],
+            preprocess=framed.preprocess or require_preprocess(self.original),
             images=self.images,
             cache=self.cache,
         )
@@ -177,6 +179,7 @@ class _Halving(Conversion[HalfResult]):
         check_pass_names(self.config.without_passes)
         model = read_graph(self.original.path)
         check_graph(model, self.original.path)
+        take_resize_out(model)  # it is put back where a file is written
         check_pixels(model, self.original.path, targets=self.config.targets)
         passes = run_passes(model, [step for step in DEFAULT_PASSES if step.name not in self.config.without_passes])
         if (model.opset_imports.get("") or 0) < self.kind.least_opset:

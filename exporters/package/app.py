@@ -22,7 +22,14 @@ from edgecnn.exporters.package.appfiles import (
 )
 from edgecnn.exporters.package.folders import copy_model, place, staging, write_file
 from edgecnn.exporters.package.manifest import SUMS, PackagedFile, check_manifest, list_files, write_manifest
-from edgecnn.exporters.package.source import LABELS, check_pixels_for_trt, labels_text, stated_targets
+from edgecnn.exporters.package.source import (
+    LABELS,
+    check_pixels_for_trt,
+    check_scaling,
+    labels_text,
+    stated_targets,
+)
+from edgecnn.exporters.scaling import RESIZE_TARGETS
 from edgecnn.exporters.targets import DEFAULT_TARGET, Target, find_target
 from edgecnn.jsonform import to_json
 from edgecnn.runtimes import PLUGINS
@@ -149,6 +156,7 @@ def _target(artifact: Artifact, name: str) -> Target:
     stated = stated_targets(artifact)
     target = find_target(name or (stated[0] if stated else DEFAULT_TARGET))
     target.require(artifact.precision)
+    check_scaling(artifact, f"target {target.name}", scales=target.name in RESIZE_TARGETS)
     if target.name == "trt":
         check_pixels_for_trt(artifact)
     if name and artifact.precision == "int8" and stated and name not in stated:

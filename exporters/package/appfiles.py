@@ -111,17 +111,17 @@ def readme_text(artifact: Artifact, target: Target, *, has_wheel: bool) -> str:
 def preprocess_lines(spec: Preprocess) -> tuple[str, ...]:
     """Return, in words, how an image becomes the input; `edgecnn.load(...).classify` does all of it."""
     height, width = spec.size
+    scaler = "The file scales and cuts images itself: " if spec.resize_in_graph else ""
     colour = "RGB, in this order" if spec.channels == 3 else "grayscale: the luma of RGB by ITU-R BT.601"
     if spec.in_graph:
-        last = (
-            f"The file takes the bytes as they are, uint8 [N, {height}, {width}, {spec.channels}], and normalises them."
-        )
+        sizes = "height, width" if spec.resize_in_graph else f"{height}, {width}"
+        last = f"The file takes the bytes as they are, uint8 [N, {sizes}, {spec.channels}], and normalises them."
     else:
         last = (
             f"Each byte / 255, minus mean {_listed(spec.mean)}, divided by std {_listed(spec.std)}, a value per channel: "
             f"float32 [N, {spec.channels}, {height}, {width}]."
         )
-    return (f"Colour: {colour}.", f"Size: {_fit_text(spec)}", last)
+    return (f"Colour: {colour}.", f"Size: {scaler}{_fit_text(spec)}", last)
 
 
 def accuracy_lines(artifact: Artifact) -> tuple[str, ...]:

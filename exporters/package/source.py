@@ -18,6 +18,22 @@ def stated_targets(artifact: Artifact) -> tuple[str, ...]:
     return ()
 
 
+def check_scaling(artifact: Artifact, engine: str, *, scales: bool) -> None:
+    """Raise Contradiction if a file scales images itself and what is to run it does not do so as edgecnn does.
+
+    Args:
+        artifact: the file.
+        engine: what is to run it, in words.
+        scales: whether that does.
+    """
+    preprocess = artifact.spec.preprocess
+    if preprocess is not None and preprocess.resize_in_graph and not scales:
+        raise Contradiction(
+            f"{artifact.path} scales images itself, which is for ONNX Runtime on a processor, not for {engine}",
+            "edgecnn export NETWORK --preprocess in-graph, without --resize in-graph",
+        )
+
+
 def check_pixels_for_trt(artifact: Artifact) -> None:
     """Raise Contradiction if a file takes pixels and was not made for TensorRT, which takes bytes into nothing but a Cast."""
     preprocess = artifact.spec.preprocess
@@ -63,7 +79,7 @@ def item_shape(artifact: Artifact, tensor: TensorSpec, *, batched: bool) -> tupl
     known: dict[int, int] = {0: 1}
     preprocess = artifact.spec.preprocess
     if preprocess is not None and tensor == artifact.spec.inputs[0] and len(tensor.shape) == 4:
-        height, width = preprocess.size
+        height, width = preprocess.example_size if preprocess.resize_in_graph else preprocess.size
         image = (height, width, preprocess.channels) if preprocess.in_graph else (preprocess.channels, height, width)
         known |= dict(enumerate(image, 1))
     sizes = [size if isinstance(size, int) else known.get(index, -1) for index, size in enumerate(tensor.shape)]

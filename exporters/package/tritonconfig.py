@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.package.pbtxt import Message, Word
-from edgecnn.exporters.package.source import LABELS, check_pixels_for_trt, has_free_batch, item_shape, stated_targets
+from edgecnn.exporters.package.source import (
+    LABELS,
+    check_pixels_for_trt,
+    check_scaling,
+    has_free_batch,
+    item_shape,
+    stated_targets,
+)
 from edgecnn.exporters.package.tritonoptions import (
     DEFAULT_MAX_BATCH,
     Instances,
@@ -112,6 +119,9 @@ def default_kind(artifact: Artifact, options: TritonOptions) -> Kind:
     targets = set(stated_targets(artifact))
     if options.backend == "tensorrt" or options.accelerator == "tensorrt":
         return "gpu"
+    preprocess = artifact.spec.preprocess
+    if preprocess is not None and preprocess.resize_in_graph:
+        return "cpu"
     if options.accelerator == "openvino" or targets & _CPU_TARGETS:
         return "cpu"
     return "gpu" if targets & _GPU_TARGETS else "auto"
@@ -124,10 +134,13 @@ def check_precision(artifact: Artifact, options: TritonOptions) -> None:
     """
     stated = stated_targets(artifact)
     tensorrt = options.backend == "tensorrt" or options.accelerator == "tensorrt"
+    elsewhere = options.accelerator or options.backend.replace("onnxruntime", "")
+    on_gpu = any(group.kind == "gpu" for group in options.instances)
+    check_scaling(artifact, elsewhere or "a GPU", scales=not elsewhere and not on_gpu)
     if tensorrt:
         find_target("trt").require(artifact.precision)
         check_pixels_for_trt(artifact)
-    elif any(group.kind == "gpu" for group in options.instances):
+    elif on_gpu:
         find_target("cuda").require(artifact.precision)
     if tensorrt and artifact.precision == "int8" and stated and "trt" not in stated:
         raise Contradiction(

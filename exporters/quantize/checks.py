@@ -15,8 +15,9 @@ from edgecnn.exporters.accuracy import require_preprocess
 from edgecnn.exporters.passes.base import label
 from edgecnn.exporters.passes.values import is_op
 from edgecnn.exporters.quantize.config import QuantizeConfig
+from edgecnn.exporters.scaling import check_resize_targets
 from edgecnn.exporters.targets import Target, check_versions
-from edgecnn.specs import Accuracy, Artifact, ModelSpec
+from edgecnn.specs import Accuracy, Artifact
 from edgecnn.units import bytes_text
 
 MIN_OPSET = 13
@@ -98,6 +99,8 @@ def check_graph(model: ir.Model, path: Path) -> None:
 def check_targets(artifact: Artifact, targets: Sequence[Target]) -> None:
     """Raise Contradiction if one of the targets does not take such a file: its versions, or an image size that is open."""
     shape = artifact.spec.inputs[0].shape
+    if artifact.spec.preprocess is not None and artifact.spec.preprocess.resize_in_graph:
+        check_resize_targets(targets)
     for target in targets:
         check_versions(target, artifact.opset or 0, artifact.ir_version or 0)
         if target.name in _FIXED_SIZE and any(isinstance(side, str) for side in shape[1:]):
@@ -140,26 +143,6 @@ def _same_images(one: Split, other: Split) -> bool:
     if isinstance(one.images, np.ndarray) and isinstance(other.images, np.ndarray):
         return np.shares_memory(one.images, other.images)
     return one.images is other.images
-
-
-def why_not_measured(spec: ModelSpec, evaluation: Split | None, labels: tuple[str, ...]) -> str:
-    """Return why accuracy on these images means nothing for this model, or nothing where it can be measured.
-
-    Args:
-        spec: of the model.
-        evaluation: the labelled images.
-        labels: their class names in index order, empty when unknown.
-    """
-    if evaluation is None:
-        return "there is no evaluation set"
-    if spec.weights == "random":
-        return "the weights are random"
-    if labels and spec.labels and labels != spec.labels:
-        return "the model was trained on other classes"
-    classes = spec.outputs[0].shape[-1] if spec.outputs else None
-    if labels and classes != len(labels):
-        return f"the model has {classes} outputs and the evaluation set {len(labels)} classes"
-    return ""
 
 
 def check_bound(config: QuantizeConfig, reason: str) -> None:

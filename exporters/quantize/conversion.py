@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 
 from edgecnn.data.dataset import Split
 from edgecnn.errors import Contradiction
-from edgecnn.exporters.accuracy import require_preprocess
+from edgecnn.exporters.accuracy import require_preprocess, why_not_measured
 from edgecnn.exporters.quantize.calibration_cache import RangeCache
 from edgecnn.exporters.quantize.calibration_images import Images, as_split, doubts, spread
-from edgecnn.exporters.quantize.checks import check_bound, check_splits, check_targets, load_fp32, why_not_measured
+from edgecnn.exporters.quantize.checks import check_bound, check_splits, check_targets, load_fp32
 from edgecnn.exporters.quantize.config import QuantizeConfig
 from edgecnn.files import replacing
 from edgecnn.specs import Artifact
@@ -26,6 +26,39 @@ Note = Callable[[str], None]
 """Called with one line for the user."""
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Which file is converted, and how.
+
+    Attributes:
+        source: an fp32 .onnx file.
+        output: where the new file goes.
+        precision: of the new file, for messages.
+        calibration: images that values are observed on.
+        calibration_name: name of their set.
+        evaluation: labelled images that accuracy is measured on, None for no measurement.
+        dataset: name of their set.
+        labels: class names of that set.
+        config: how to convert.
+        cache: folder where ranges are kept, None for nowhere.
+        on_progress: see `Progress`.
+        on_note: see `Note`.
+    """
+
+    source: Path
+    output: Path
+    precision: str
+    calibration: Images
+    calibration_name: str
+    evaluation: Split | None
+    dataset: str
+    labels: tuple[str, ...]
+    config: QuantizeConfig
+    cache: Path | None
+    on_progress: Progress
+    on_note: Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,38 +94,12 @@ class Conversion(ABC, Generic[R]):
         """Write the file and return what came of it."""
 
 
-def convert_file(
-    make: Callable[..., Conversion[R]],
-    source: Path,
-    output: Path,
-    *,
-    precision: str,
-    calibration: Images,
-    calibration_name: str,
-    evaluation: Split | None,
-    dataset: str,
-    labels: tuple[str, ...],
-    config: QuantizeConfig,
-    cache: Path | None,
-    on_progress: Progress,
-    on_note: Note,
-) -> R:
+def convert_file(make: Callable[..., Conversion[R]], asked: Request) -> R:
     """Write a converted file and return what came of it; where anything fails there is no file.
 
     Args:
         make: takes the attributes of a `Conversion` by name and returns it.
-        source: an fp32 .onnx file.
-        output: where the new file goes.
-        precision: of the new file, for messages.
-        calibration: images that values are observed on.
-        calibration_name: name of their set.
-        evaluation: labelled images that accuracy is measured on, None for no measurement.
-        dataset: name of their set.
-        labels: class names of that set.
-        config: how to convert.
-        cache: folder where ranges are kept, None for nowhere.
-        on_progress: see `Progress`.
-        on_note: see `Note`.
+        asked: which file, and how.
 
     Raises:
         BadInput: the source cannot be read, or there is no calibration image.
@@ -100,29 +107,32 @@ def convert_file(
         Contradiction: a target does not take such a file, calibration on evaluation images, or an accuracy bound where
             nothing can be measured.
     """
-    original = load_fp32(source)
-    if output.resolve() == source.resolve():
-        raise Contradiction(f"the {precision} file would replace its source {source}", "choose another --output")
+    config, on_note = asked.config, asked.on_note
+    original = load_fp32(asked.source)
+    if asked.output.resolve() == asked.source.resolve():
+        raise Contradiction(
+            f"the {asked.precision} file would replace its source {asked.source}", "choose another --output"
+        )
     check_targets(original, config.targets)
-    reason = why_not_measured(original.spec, evaluation, labels)
+    reason = why_not_measured(original.spec, asked.evaluation, asked.labels)
     check_bound(config, reason)
-    with as_split(calibration, config.calibration_images) as given:
-        check_splits(given, evaluation)
+    with as_split(asked.calibration, config.calibration_images) as given:
+        check_splits(given, asked.evaluation)
         images = spread(given, config.calibration_images)
         for line in doubts(images, require_preprocess(original)):
             on_note(line)
         conversion = make(
             original=original,
             images=images,
-            calibration_name=calibration_name,
-            evaluation=None if reason else evaluation,
+            calibration_name=asked.calibration_name,
+            evaluation=None if reason else asked.evaluation,
             reason=reason,
-            dataset=dataset,
+            dataset=asked.dataset,
             config=config,
-            cache=RangeCache(cache, on_note) if cache else None,
-            on_progress=on_progress,
+            cache=RangeCache(asked.cache, on_note) if asked.cache else None,
+            on_progress=asked.on_progress,
             on_note=on_note,
         )
-        with replacing(output) as temporary:
+        with replacing(asked.output) as temporary:
             temporary.touch()  # a folder that cannot be written to shows before the work, not after it
             return conversion.write(temporary)

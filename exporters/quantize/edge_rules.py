@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgecnn.exporters.passes.average_to_conv import averages_evenly
 from edgecnn.exporters.passes.values import is_op, only_use
 from edgecnn.exporters.quantize.operators import (
     BOUNDING,
     CARRYING,
     COMBINING,
     LOOKUP,
-    averages_evenly,
     clip_range,
     constant_operands,
     data_inputs,

@@ -14,17 +14,21 @@ from edgecnn.errors import QuantizeError
 from edgecnn.exporters.accuracy import require_preprocess
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.quantize.calibration_images import prepared_batches
+from edgecnn.exporters.resizing import put_resize_in
 from edgecnn.runtimes import open_session
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import Accuracy, Artifact, ModelSpec, Step
 
 
 def write_stamped(model: ir.Model, path: Path, spec: ModelSpec, lineage: tuple[Step, ...]) -> None:
-    """Write a graph with spec and lineage inside.
+    """Write a graph with spec and lineage inside, and its resize in front where the spec says that it scales images.
 
     Raises:
         ExportError: the model is not valid ONNX, or too large for one file.
     """
+    if spec.preprocess is not None and spec.preprocess.resize_in_graph:
+        model = model.clone()
+        put_resize_in(model, spec.preprocess)
     stamp(model, spec, lineage)
     write_model(model, path)
 

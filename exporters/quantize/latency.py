@@ -11,9 +11,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.exporters.scaling import framed_input
 from edgecnn.runtimes import open_session
-from edgecnn.runtimes.base import Array, Session
-from edgecnn.specs import Artifact
+from edgecnn.runtimes.base import Array
+from edgecnn.specs import Artifact, TensorSpec
 
 _BLOCKS = 9
 _BLOCK_NS = 15_000_000
@@ -67,7 +68,12 @@ def measure_latencies(files: Sequence[Artifact], *, backend: str = "cpu", blocks
     """
     with ExitStack() as stack:
         sessions = [stack.enter_context(open_session(file, backend=backend)) for file in files]
-        runs = [partial(session.run, {session.inputs[0].name: _example(session)}) for session in sessions]
+        # Of the network's size also where the file scales images: the resize is the same in all of them.
+        sources = [framed_input(file.spec).inputs[0] for file in files]
+        runs = [
+            partial(session.run, {source.name: _example(source)})
+            for session, source in zip(sessions, sources, strict=True)
+        ]
         for run in runs:
             run()
             run()
@@ -83,8 +89,7 @@ def fastest(latencies: Latencies, accuracies: Sequence[float]) -> int:
     return max(equal, key=lambda index: (accuracies[index], -latencies.medians_ns[index]))
 
 
-def _example(session: Session) -> Array:
-    source = session.inputs[0]
+def _example(source: TensorSpec) -> Array:
     shape = [side if isinstance(side, int) else 1 for side in source.shape]
     generator = np.random.default_rng(0)
     if source.dtype == "uint8":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from edgecnn.exporters.passes.values import attribute, constant, dimensions, is_op, layer_bias, output_axis
+from edgecnn.exporters.passes.values import attribute, constant, is_op, layer_bias, output_axis
 from edgecnn.exporters.quantize.ranges import Range
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -111,19 +111,6 @@ def only_bounds(node: ir.Node, holds: Mapping[ir.Value, Range]) -> bool:
         return False
     source = node.inputs[0]
     return source is not None and holds.get(source, ANY).low == 0.0
-
-
-def averages_evenly(pool: ir.Node) -> bool:
-    """Tell whether every output of an AveragePool is a sum over the same number of values, as a convolution's is."""
-    shape = dimensions(pool.inputs[0])
-    pads = attribute(pool, "pads", (0,))
-    return (
-        shape is not None
-        and shape[1] is not None
-        and (not any(pads) or attribute(pool, "count_include_pad", 0) == 1)
-        and attribute(pool, "ceil_mode", 0) == 0
-        and attribute(pool, "auto_pad", "NOTSET") == "NOTSET"
-    )
 
 
 def only_carries(node: ir.Node) -> bool:

@@ -18,7 +18,7 @@ from edgecnn.exporters.engines import why_unusable
 from edgecnn.exporters.quantize.calibrate import Calibrator
 from edgecnn.exporters.quantize.calibration_images import Images
 from edgecnn.exporters.quantize.config import QuantizeConfig
-from edgecnn.exporters.quantize.conversion import Conversion, Note, Progress, convert_file
+from edgecnn.exporters.quantize.conversion import Conversion, Note, Progress, Request, convert_file
 from edgecnn.exporters.quantize.finish import check_finite, run_once, with_accuracy, write_stamped
 from edgecnn.exporters.quantize.judge import Judge
 from edgecnn.exporters.quantize.recipe import Recipe, SearchReport, Sensitivity
@@ -27,6 +27,7 @@ from edgecnn.exporters.quantize.search import Search
 from edgecnn.exporters.quantize.sensitivity import rank_nodes
 from edgecnn.exporters.quantize.timing import time_ratio
 from edgecnn.exporters.quantize.workshop import Built, Workshop
+from edgecnn.exporters.scaling import framed_input
 from edgecnn.specs import Accuracy, Artifact, Step
 
 
@@ -76,10 +77,9 @@ def quantize(
         AccuracyError: nothing that was tried holds the bound.
     """
     config = config or QuantizeConfig()
-    result = convert_file(
-        partial(_Quantization, timed=timed),
-        source,
-        output,
+    asked = Request(
+        source=source,
+        output=output,
         precision="int8",
         calibration=calibration,
         calibration_name=calibration_name,
@@ -91,7 +91,7 @@ def quantize(
         on_progress=on_progress,
         on_note=on_note,
     )
-    return replace(result, artifact=load_artifact(output))
+    return replace(convert_file(partial(_Quantization, timed=timed), asked), artifact=load_artifact(output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +107,10 @@ class _Quantization(Conversion[QuantizeResult]):
     def write(self, path: Path) -> QuantizeResult:
         """Write the int8 file and return what came of it."""
         run_once(self.original, self.images)
+        framed = framed_input(self.original.spec)
         calibrator = Calibrator(
-            source=self.original.spec.inputs[0],
-            preprocess=require_preprocess(self.original),
+            source=framed.inputs[0],
+            preprocess=framed.preprocess or require_preprocess(self.original),
             images=self.images,
             percentile=self.config.percentile,
             cache=self.cache,
@@ -228,7 +229,8 @@ class _Quantization(Conversion[QuantizeResult]):
     def _tell(self, workshop: Workshop, built: Built) -> None:
         if workshop.from_cache and self.cache is not None:
             self.on_note(
-                f"ranges of {len(self.images)} calibration images are taken from the cache (--no-cache observes them again)"
+                f"ranges of {len(self.images)} calibration images are taken from the cache "
+                "(edgecnn quantize --no-cache observes them again)"
             )
         if built.constant:
             self.on_note(

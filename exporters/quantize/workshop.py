@@ -31,6 +31,7 @@ from edgecnn.exporters.quantize.operators import data_inputs
 from edgecnn.exporters.quantize.placed import Placement
 from edgecnn.exporters.quantize.placement import place
 from edgecnn.exporters.quantize.recipe import Recipe
+from edgecnn.exporters.resizing import take_resize_out
 from edgecnn.runtimes.base import Array
 
 Progress = Callable[[str, int, int], None]
@@ -204,6 +205,7 @@ def _prepare(path: Path, config: QuantizeConfig) -> tuple[ir.Model, tuple[str, .
     """Return the fp32 graph as it is quantized, and the rewrites that changed it."""
     model = read_graph(path)
     check_graph(model, path)
+    take_resize_out(model)  # it is put back where a file is written
     check_pixels(model, path, targets=config.targets)
     if any(value.shape is None for node in model.graph for value in node.outputs):
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)

@@ -34,7 +34,9 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [name if name == "lenet5" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+)
 def test_a_network_becomes_one_file_of_any_batch(tmp_path: Path, name: str) -> None:
     form = make_form(name, **SMALL[name])
     artifact = export_network(form, tmp_path / "net.onnx", ExportOptions(weights="random"))
@@ -98,7 +100,9 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
         classifier.run({"input": np.zeros((1, 1, 32, 32), np.float32)})
 
 
-@pytest.mark.parametrize("opset", [19, 21, 23])
+@pytest.mark.parametrize(
+    "opset", [pytest.param(19, marks=pytest.mark.slow), pytest.param(21, marks=pytest.mark.slow), 23]
+)
 def test_other_operator_sets(tmp_path: Path, opset: int) -> None:
     artifact = export_network(make_form("lenet5"), tmp_path / "a.onnx", ExportOptions(weights="random", opset=opset))
     assert artifact.opset == opset

@@ -51,7 +51,9 @@ def same(parse_run: Callable[..., Any], model: Any, preprocess: Preprocess, **op
         assert np.abs(one - other).max() <= RELATIVE * np.abs(one).max()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     mean=st.lists(st.floats(0, 1), min_size=3, max_size=3),
     std=st.lists(st.floats(0.01, 2), min_size=3, max_size=3),

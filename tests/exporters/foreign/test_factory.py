@@ -200,7 +200,17 @@ def body(line: str) -> str:
         ),
         (body("return x"), BadInput, r"\[N, classes\], got \[N, 3, 16, 16\]"),
         (body("return y.double()"), BadInput, "expected float32, got float64"),
-        (body("return y / 0"), BadInput, "expected finite scores"),
+        (body("return y / 0"), BadInput, "expected finite scores, got NaN or infinity on random images"),
+        (
+            "\n\ndef Other():\n    net = Net()\n    net.head.weight.data[2, 1:3] = float('nan')\n    return net\n",
+            BadInput,
+            "got NaN in head.weight, 2 of its 40 values",
+        ),
+        (
+            "\n\ndef Other():\n    net = Net()\n    net.norm.running_var.fill_(-1)\n    return net\n",
+            BadInput,
+            r"got NaN or infinity behind layer norm \(BatchNorm2d\)",
+        ),
         (body("return {'a': y, 'b': y}"), BadInput, "one tensor .*, got a dict of a, b"),
         (body("return self.lost(y)"), ExportError, r"failed at models_\w+.py:24: AttributeError: .*'lost'"),
         ("\n\ndef Other(width, depth=3):\n    pass\n", BadInput, "needs the argument width .*without arguments"),

@@ -265,3 +265,14 @@ def test_labels_files(tmp_path: Path, content: bytes | None, text: str) -> None:
 def test_an_original_that_is_not_finite_names_its_node(save: Save, body: str, text: str) -> None:
     weights = {"w": np.full((3, 3, 1, 1), np.nan, np.float32)} if " w)" in body else {}
     refuse(save(f"{HEAD} {{ {body} scores = Flatten(p) }}", opset=13, **weights), ExportError, text)
+
+
+@pytest.mark.parametrize(
+    "mixing", ["m = ReduceMean<axes=[0], keepdims=1>(f)", "m = ReduceMax<axes=[0], keepdims=1>(f)"]
+)
+def test_a_file_of_any_batch_must_not_mix_its_images(save: Save, mixing: str) -> None:
+    body = f"p = GlobalAveragePool(image) f = Flatten(p) {mixing} scores = Sub(f, m)"
+    path = save(f"g (float[N,3,8,8] image) => (float[N,3] scores) {{ {body} }}", opset=13)
+    refuse(path, BadInput, "other scores when other images are in the batch.*alone, got a difference of .*--batch 1")
+    single = export_file(path, path.parent / "single.onnx", ForeignOptions(batch=1))
+    assert single.spec.inputs[0].shape == (1, 3, 8, 8)

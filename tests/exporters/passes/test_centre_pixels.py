@@ -31,7 +31,9 @@ def only(model: Any, op_type: str) -> Any:
     return node
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     channels=st.sampled_from([1, 3]),
     outputs=st.sampled_from([1, 15, 16, 20]),

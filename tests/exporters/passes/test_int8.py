@@ -33,7 +33,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], set[str], set[str]]] = {
     "googlenet": ("googlenet", {"input_size": 64}, {"expand-response-norm"}, {"LRN"}),
     "resnet": ("resnet18", {"input_size": 32}, set(), set()),
 }
-SLOW = {name: NETWORKS.pop(name) for name in ("densenet", "googlenet", "shufflenet_v1", "shufflenet_v2", "resnet")}
+SLOW = {name: NETWORKS.pop(name) for name in tuple(NETWORKS) if name != "preact_resnet"}
 LARGE = {
     **{
         f"shufflenet_v1 of {groups}": ("shufflenet_v1", {"groups": groups}, {"average-to-conv"}, {"AveragePool"})

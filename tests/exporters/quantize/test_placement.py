@@ -235,6 +235,7 @@ def test_convolutions_with_few_channels_stay_float(parse: Any) -> None:
         ("kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1", True),
         ("kernel_shape=[3,3], pads=[1,1,1,1]", False),
         ("kernel_shape=[3,3], strides=[2,2], ceil_mode=1", False),
+        ("kernel_shape=[2,2], strides=[2,2], ceil_mode=1", True),  # no window is cut off
         ('kernel_shape=[3,3], auto_pad="SAME_UPPER"', False),
     ],
 )

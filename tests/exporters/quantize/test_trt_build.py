@@ -71,7 +71,7 @@ def bundled() -> list[str]:
 
 @pytest.mark.parametrize("name", bundled())
 def test_a_bundled_network_is_parsed_and_built(trt: Any, quantize_graph: Any, tmp_path: Path, name: str) -> None:
-    from edgecnn.onnxgraph import read_graph
+    from edgecnn.onnxmodel.graph import read_graph
 
     fp32_path, int8_path = exported_files(name, tmp_path, quantize_graph)
     fp32, int8 = build(trt, fp32_path), build(trt, int8_path)
