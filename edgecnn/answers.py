@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +12,17 @@ from edgecnn.errors import BadInput, InferenceError
 from edgecnn.numbers import check_whole
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+
     from numpy.typing import NDArray
+else:
+    from edgecnn.values import dataclass
 
 # Up to so many classes, looking for the next best is faster than sorting all.
 _FEW = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, frozen=True, slots=True)
 class Prediction:
     """One answer of a classifier.
 
@@ -32,6 +35,11 @@ class Prediction:
     label: str
     index: int
     probability: float
+
+    def __init__(self, label: str, index: int, probability: float) -> None:
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "probability", probability)
 
 
 def predictions(scores: NDArray[Any], labels: Sequence[str], top: int, *, output: str = "output") -> list[Prediction]:
@@ -52,30 +60,42 @@ def predictions(scores: NDArray[Any], labels: Sequence[str], top: int, *, output
         raise InferenceError(f"output {output}: expected scores, got {scores.dtype} {list(scores.shape)}")
     if labels and len(labels) != scores.size:
         raise BadInput("labels", expected=f"{scores.size} names", got=str(len(labels)))
+    # Few calls of numpy, and none that converts as it goes: after a network has run, each finds the processor's caches without
+    # its code.
+    values = scores.astype(np.float64)
+    best = int(values.argmax())
     # The first NaN counts as the greatest for argmax, so one look finds all that cannot be.
-    greatest = float(scores[scores.argmax()])
+    greatest = float(values[best])
     if not math.isfinite(greatest):
         raise InferenceError(
             f"output {output} has {greatest} in it", "weights or arithmetic overflow: edgecnn verify finds where"
         )
-    # Few calls of numpy: after a network has run, each finds the processor's caches without its code.
-    shares = np.subtract(scores, greatest, dtype=np.float64)
+    shares = values - greatest
     np.exp(shares, out=shares)
     total = float(np.add.reduce(shares))
     return [
         Prediction(labels[index] if labels else str(index), index, float(shares[index]) / total)
-        for index in _greatest(scores, min(top, scores.size))
+        for index in _greatest(values, best, min(top, values.size))
     ]
 
 
-def _greatest(scores: NDArray[Any], count: int) -> list[int]:
-    """Return the indices of the greatest scores, in order."""
-    values = scores.astype(np.float64) if scores.dtype.kind in "iu" else scores.copy()
-    indices: list[int] = []
-    for _ in range(min(count, _FEW + 1)):
-        index = int(values.argmax())
-        if len(indices) == _FEW or values[index] == -math.inf:
-            return [int(index) for index in np.argsort(-scores.astype(np.float64), kind="stable")[:count]]
-        indices.append(index)
-        values[index] = -math.inf
-    return indices
+def _greatest(values: NDArray[np.float64], best: int, count: int) -> list[int]:
+    """Return the indices of the greatest values, in order.
+
+    Args:
+        values: some of them are overwritten.
+        best: index of the first of the greatest.
+        count: how many indices, at least 1.
+    """
+    if count > _FEW:
+        return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
+    kept = {best: values[best]}
+    while len(kept) < count:
+        values[best] = -math.inf
+        best = int(values.argmax())
+        if values[best] == -math.inf:  # of the rest, none is greater than what stands for those found
+            for index, value in kept.items():
+                values[index] = value
+            return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
+        kept[best] = values[best]
+    return list(kept)

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgecnn.errors import BadInput
 from edgecnn.jsonform import from_json
-from edgecnn.onnxheader import OnnxHeader, read_header
+from edgecnn.onnxmodel.header import OnnxHeader, read_header
 from edgecnn.specs import LINEAGE_KEY, SPEC_KEY, Artifact, ModelSpec, Precision, Step
 
 ENGINE_SUFFIXES = (".engine", ".plan")
@@ -61,8 +61,11 @@ def _check_kind(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError:
         return  # whoever opens it says why
-    if stat.S_ISDIR(mode):
-        raise BadInput(f"{path} is a folder", "give the .onnx file in it")
+    if stat.S_ISDIR(mode) or path.suffix == ".toml":
+        from edgecnn.deployment import instead_of  # noqa: PLC0415 (it imports this module)
+
+        kind = "a folder" if stat.S_ISDIR(mode) else "no model file"
+        raise BadInput(f"{path} is {kind}", instead_of(path) or "give the .onnx file in it")
     if not stat.S_ISREG(mode):
         raise BadInput(f"{path} is no plain file", "give an .onnx file")
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from edgecnn.answers import Prediction, predictions
-from edgecnn.blank import zero_feeds
 from edgecnn.errors import BadInput, InferenceError
 from edgecnn.imageinput import check_image_input, is_one_image, pixels_of
 from edgecnn.numbers import check_whole
-from edgecnn.preprocess import Canvas, Image
+from edgecnn.preprocess import Canvas, Image, runs_of_one_size
 from edgecnn.runtimes.base import Array, Feeds, Session
 from edgecnn.runtimes.threads import usable_threads
-from edgecnn.specs import Artifact, EngineInfo, TensorSpec
+from edgecnn.specs import Artifact, EngineInfo, TensorSpec, sized_inputs
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,10 +41,17 @@ class Classifier:
 
     Attributes:
         artifact: the file and what it says about itself.
+        max_pixels: of an image that has to be decoded; None is `edgecnn.images.MAX_PIXELS`.
+
+    Raises:
+        BadInput: `max_pixels` below 1.
     """
 
-    def __init__(self, artifact: Artifact, session: Session) -> None:
+    def __init__(self, artifact: Artifact, session: Session, *, max_pixels: int | None = None) -> None:
+        if max_pixels is not None:
+            check_whole("max_pixels", max_pixels)
         self.artifact = artifact
+        self.max_pixels = max_pixels
         self._session = session
         self._closed = False
         self._lock = threading.Lock()
@@ -86,7 +92,8 @@ class Classifier:
         """Return the most probable classes, best first.
 
         Args:
-            images: one image, or several, which are run as one batch. An image is uint8 [H, W], [H, W, 1], [H, W, 3] (RGB)
+            images: one image, or several, which are run as one batch; of a file that scales images itself, those of one size
+                that follow each other. An image is uint8 [H, W], [H, W, 1], [H, W, 3] (RGB)
                 or [H, W, 4], 0..255, of any size; or an image of Pillow; or the path of an image file, for which Pillow
                 is imported. A uint8 [N, H, W, C] array is a batch.
             top: how many classes.
@@ -106,7 +113,7 @@ class Classifier:
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
         single = is_one_image(images)
-        batch = pixels_of([images] if single else images)
+        batch = pixels_of([images] if single else images, max_pixels=self.max_pixels)
         scores, name = self.scores(batch), self.outputs[0].name
         labels = self.artifact.spec.labels
         if labels and scores.shape[1] != len(labels):
@@ -121,7 +128,13 @@ class Classifier:
             BadInput: a file that does not say how to prepare images.
             RuntimeError: the classifier is closed.
         """
-        prepared = self._canvas().prepare(images)
+        canvas = self._canvas()
+        if canvas.spec.resize_in_graph and len(images) > 1:
+            return np.concatenate([self._scores(canvas, run) for run in runs_of_one_size(images)])
+        return self._scores(canvas, images)
+
+    def _scores(self, canvas: Canvas, images: Sequence[Image]) -> NDArray[np.float32]:
+        prepared = canvas.prepare(images)
         name = self.inputs[0].name
         fixed = self.inputs[0].shape[0]
         if isinstance(fixed, str) or fixed == len(prepared):
@@ -163,7 +176,8 @@ class Classifier:
     def warm_up(self, batch: int | Sequence[int] = 1, *, runs: int = 3) -> dict[int, tuple[int, ...]]:
         """Run zeros, so that the first real image does not pay for what engines put off; return how long it took.
 
-        Engines plan per input shape: name every batch size that will be used.
+        Engines plan per input shape: name every batch size that will be used. A file that scales images itself runs one of
+        `Preprocess.example_size`.
 
         Args:
             batch: images per run, or several such numbers; a file of a fixed batch runs that.
@@ -177,12 +191,15 @@ class Classifier:
             InferenceError: the engine failed.
             RuntimeError: the classifier is closed.
         """
+        from edgecnn.blank import zero_feeds  # noqa: PLC0415 (not every app warms up)
+
         sizes = tuple(batch) if isinstance(batch, (list, tuple, range)) else (batch,)
         check_whole("runs", runs)
         check_whole("batches", len(sizes))
         for size in sizes:
             check_whole("batch", size)
-        return {size: self._timed_runs(zero_feeds(self.inputs, batch=size), runs) for size in sizes}
+        inputs = sized_inputs(self.inputs, self.artifact.spec.preprocess)
+        return {size: self._timed_runs(zero_feeds(inputs, batch=size), runs) for size in sizes}
 
     def info(self) -> EngineInfo:
         """Return what really runs this model.
@@ -207,6 +224,10 @@ class Classifier:
             executor.shutdown(wait=not self._own.is_worker)
         self._session.close()
         self._own = _OfThread()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else repr(self._session)
+        return f"<Classifier {self.artifact.path.name}: {state}>"
 
     def __enter__(self) -> Classifier:
         return self

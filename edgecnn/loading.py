@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from edgecnn.artifacts import load_artifact
 from edgecnn.classifier import Classifier
 from edgecnn.errors import BadInput, Contradiction
-from edgecnn.runtimes import AUTO, OpenOptions, get_runtime
+from edgecnn.runtimes import AUTO, OpenOptions, check_scales, get_runtime
 from edgecnn.seal import has_seal, sealed_later
 
 if TYPE_CHECKING:
+    from edgecnn.sealmemory import SealMemory
     from edgecnn.trial import Trial
 
 
@@ -23,12 +24,13 @@ def load(
     preset: str | None = None,
     options: OpenOptions | None = None,
     trusted: bool | None = None,
+    max_pixels: int | None = None,
 ) -> Classifier:
     """Return a classifier for a model file.
 
     Args:
         path: an .onnx file; one that edgecnn exported knows its labels and preprocessing. Or a deployment.toml of
-            `edgecnn tune`, which says what runs its file, and how.
+            `edgecnn tune`, or the folder it lies in, which says what runs its file, and how.
         backend: what runs it; strict, there is no silent change to another. "auto" takes the fastest on this machine,
             which is measured in child processes for some seconds, once per file, machine and options; `info` tells it.
         preset: "latency", "embedded" or "shared", see `edgecnn.runtimes.presets`.
@@ -36,6 +38,8 @@ def load(
         trusted: whether the file may be given to the engine at once. Engines crash on some damaged files, and a crash takes
             the whole process along. None does so for a file with an intact seal of edgecnn and tries any other in a
             child process first (`edgecnn.trial`), once per file and machine; True never tries, False always does.
+        max_pixels: larger image files are refused before they are decoded; None is `edgecnn.images.MAX_PIXELS`. Each pixel
+            takes about 7 bytes meanwhile.
 
     Raises:
         BadInput: the file is missing, damaged, not a model that the engine reads, or it crashed or stopped the engine.
@@ -45,16 +49,25 @@ def load(
         RuntimeUnavailable: the backend cannot run here.
         UnavailableError: no child process can be started here.
     """
-    if str(path).endswith(".toml"):
-        from edgecnn.deployment import resolve  # noqa: PLC0415 (most apps load the model file itself)
+    path = _as_path(path)
+    if path.suffix == ".toml" or path.is_dir():
+        from edgecnn.deployment import deployment_in, resolve  # noqa: PLC0415 (most apps load the model file itself)
 
+        path = deployment_in(path)
+    if path.suffix == ".toml":
         path, backend, options = resolve(path, backend=backend, preset=preset, options=options)
         preset = None
-    return load_with(path, backend=backend, options=_options(preset, options), trusted=trusted)
+    return load_with(path, backend=backend, options=_options(preset, options), trusted=trusted, max_pixels=max_pixels)
 
 
 def load_with(
-    path: str | PathLike[str], *, backend: str, options: OpenOptions, trusted: bool | None, trial: Trial | None = None
+    path: str | PathLike[str],
+    *,
+    backend: str,
+    options: OpenOptions,
+    trusted: bool | None,
+    trial: Trial | None = None,
+    max_pixels: int | None = None,
 ) -> Classifier:
     """Return what `load` returns.
 
@@ -64,19 +77,24 @@ def load_with(
         options: threads and engine options.
         trusted: as for `load`.
         trial: a child process that is running already, of the same backend and options; for those who load many files.
+        max_pixels: as for `load`.
 
     Raises:
         EdgecnnError: as `load`.
     """
     artifact = load_artifact(_as_path(path), checksum=False)
     # A built engine is code, which its backend opens only for those who say that they trust it.
-    sealed = sealed_later(artifact.path) if trusted is None and artifact.format == "onnx" else None
+    asked = trusted is None and artifact.format == "onnx"
+    memory = _memory(artifact.path, options) if asked else None
+    known = memory is not None and memory.fits()
+    sealed = sealed_later(artifact.path) if asked and not known else None
     if backend == AUTO:
         from edgecnn.bench.choose import choose_backend  # noqa: PLC0415 (those who name a backend do not need it)
 
         backend = choose_backend(artifact, options=options).backend
     runtime = get_runtime(backend)
     runtime.check()
+    check_scales(artifact, backend)
     whole = sealed is None or sealed()
     if not whole and has_seal(artifact.path):
         raise BadInput(
@@ -87,7 +105,19 @@ def load_with(
         from edgecnn.trial import try_first  # noqa: PLC0415 (files of edgecnn do not need it)
 
         try_first(artifact, backend, options, trial)
-    return Classifier(artifact, runtime.open(artifact, options))
+    classifier = Classifier(artifact, runtime.open(artifact, options), max_pixels=max_pixels)
+    if memory is not None and sealed is not None and whole:
+        memory.keep()
+    return classifier
+
+
+def _memory(path: Path, options: OpenOptions) -> SealMemory | None:
+    """Return what remembers the file's seal; None for those who do not want anything kept."""
+    if not options.cache:
+        return None
+    from edgecnn.sealmemory import SealMemory  # noqa: PLC0415 (few apps keep anything)
+
+    return SealMemory(path, options.cache_folder)
 
 
 def _options(preset: str | None, options: OpenOptions | None) -> OpenOptions:

@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """In place of a backend's name: the one that is measured to be the fastest here, see `edgecnn.bench.choose`."""
 
+SCALING_BACKENDS = ("cpu", "null")
+"""Backends that run files which scale images themselves (`Preprocess.resize_in_graph`)."""
+
 __all__ = [
     "PLUGINS",
+    "SCALING_BACKENDS",
     "OpenOptions",
     "Runtime",
     "Session",
     "backend_names",
     "backend_states",
+    "check_scales",
     "get_runtime",
     "open_session",
 ]
@@ -80,7 +85,21 @@ def open_session(artifact: Artifact, *, backend: str = "cpu", options: OpenOptio
     """
     runtime = get_runtime(backend)
     runtime.check()
+    check_scales(artifact, backend)
     return runtime.open(artifact, options or OpenOptions())
+
+
+def check_scales(artifact: Artifact, backend: str) -> None:
+    """Raise BadInput if a file scales images itself and the backend does not do it as edgecnn does.
+
+    OpenVINO reads the antialiased Resize and leaves the antialiasing out without a word.
+    """
+    preprocess = artifact.spec.preprocess
+    if preprocess is not None and preprocess.resize_in_graph and backend not in SCALING_BACKENDS:
+        raise BadInput(
+            f"{artifact.path} scales images itself, which backend {backend} does not do as it was measured",
+            f"backend {SCALING_BACKENDS[0]}, or export it without --resize in-graph",
+        )
 
 
 def backend_names() -> tuple[str, ...]:

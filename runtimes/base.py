@@ -11,17 +11,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.numbers import check_whole
 from edgecnn.specs import Artifact, EngineInfo, Scalar, TensorSpec
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from edgecnn.values import dataclass
 
 # What numpy.typing.NDArray[Any] stands for, without that module.
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
@@ -50,7 +55,8 @@ class OpenOptions:
             has, or 1 where it takes any.
         cache: keep between processes what takes long to make, an optimised model or a built engine; None is the
             backend's default.
-        cache_folder: where; None is `edgecnn.runtimes.cache.default_folder()`.
+        cache_folder: where, and where `edgecnn.load` remembers which foreign files it has tried; it does not turn `cache`
+            on. None is `edgecnn.runtimes.cache.default_folder()`.
         trust_engine: load a built engine that did not come out of the cache; it is executable code.
         engine: further options by the engine's own names.
     """
@@ -75,6 +81,10 @@ class OpenOptions:
         for name in ("spinning", "arena", "allow_fallback", "trust_engine"):
             if not isinstance(getattr(self, name), bool):
                 raise BadInput(name, expected="True or False", got=repr(getattr(self, name))[:40])
+        if not (self.cache is None or isinstance(self.cache, bool)):
+            raise BadInput("cache", expected="True, False or None", got=repr(self.cache)[:40])
+        if not isinstance(self.engine, Mapping):
+            raise BadInput("engine", expected="a mapping of the engine's option names", got=type(self.engine).__name__)
 
 
 class Session(ABC):
@@ -157,6 +167,18 @@ class Session(ABC):
     def _close(self) -> None:
         """Release what the engine holds; called once."""
 
+    def __repr__(self) -> str:
+        """Return backend, engine and threads, and whether it is closed; this never raises."""
+        name = type(self).__name__
+        try:
+            if self._closed:
+                return f"<{name}, closed>"
+            info = self._info()
+        except Exception:  # half made, or the engine is gone: who debugs that wants its name at least
+            return f"<{name}>"
+        threads = "" if info.threads is None else f", threads {info.threads}"
+        return f"<{name} on {info.backend} ({info.engine} {info.engine_version}){threads}>"
+
     def __enter__(self) -> Session:
         return self
 
@@ -219,6 +241,12 @@ def check_honoured(backend: str, options: OpenOptions, honoured: Collection[str]
                 "it is for built engines, see backend trt" if field_.name == "trust_engine" else "or take backend cpu"
             )
             raise Contradiction(f"backend {backend} cannot honour {field_.name}={value}", f"leave it out, {other}")
+
+
+def check_cache_folder(options: OpenOptions) -> None:
+    """Raise Contradiction if a folder is given for a cache that is turned off."""
+    if options.cache is False and options.cache_folder is not None:
+        raise Contradiction("cache=False and cache_folder exclude each other", "leave one of them out")
 
 
 def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> None:

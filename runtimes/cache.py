@@ -12,14 +12,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import UnavailableError
 from edgecnn.files import cache_root
 from edgecnn.jsonform import to_json
 from edgecnn.runtimes.privatefiles import CACHE_HINT, check_private, locked, own_sha256, remove, sync
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from edgecnn.values import dataclass
 
 Key = Mapping[str, Any]
 """What an entry depends on: names and plain JSON values, nested ones as well; NaN and infinities are none."""
@@ -79,8 +83,8 @@ class Cache:
         Args:
             key: what the entry depends on, all of it.
             name: a file name for people and for engines that look at the suffix; no part of the key.
-            make: writes the file to the path that it gets, which has the suffix of `name`. While it runs, other
-                processes and threads that want this entry wait.
+            make: writes the file to the path that it gets, whose name is a dot and what the file will be called. While it
+                runs, other processes and threads that want this entry wait.
 
         Raises:
             UnavailableError: the folder is not private or cannot be written to, or the disk is full.
@@ -94,7 +98,8 @@ class Cache:
             found = self._whole(files)
             if found is not None and found.name == files.content(name).name:
                 return found
-            return _write(files, name, make)
+            made = _write(files, name, make)
+        return self._with_room_for(made)
 
     def put(self, key: Key, name: str, make: Callable[[Path], None]) -> Path:
         """Return the file of an entry that is made now in any case; `make` may read the one before with `get`.
@@ -104,7 +109,8 @@ class Cache:
         """
         files = _Files(self.folder, key)
         with self._writing(), locked(files.lock):
-            return _write(files, name, make)
+            made = _write(files, name, make)
+        return self._with_room_for(made)
 
     def drop(self, key: Key) -> None:
         """Remove an entry; without one, do nothing.
@@ -139,6 +145,13 @@ class Cache:
     def size_bytes(self) -> int:
         """Return how many bytes all entries take."""
         return sum(entry.size_bytes for entry in self.entries())
+
+    def _with_room_for(self, made: Path) -> Path:
+        """Return what was made, after others have made room for it where the folder is over its limit."""
+        from edgecnn.runtimes.cacheroom import make_room  # noqa: PLC0415 (not for those who find what they want)
+
+        make_room(self.folder, keep=[made])
+        return made
 
     def _is_there(self) -> bool:
         """Return whether the folder exists, private; an unsafe one raises."""

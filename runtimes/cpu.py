@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import BadInput, Contradiction
-from edgecnn.runtimes.base import OpenOptions, Session, check_honoured
-from edgecnn.runtimes.ort.affinity import AFFINITIES, affinity_entry
+from edgecnn.runtimes.base import OpenOptions, Session, check_cache_folder, check_honoured
 from edgecnn.runtimes.ort.bound import BoundOrtSession
-from edgecnn.runtimes.ort.entries import check_entry
 from edgecnn.runtimes.ort.session import CPU_PROVIDER, check_system, import_engine, session_options
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact, Scalar
 
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from edgecnn.values import dataclass
+
 _HONOURED = ("threads", "spinning", "arena", "allow_fallback", "cache", "cache_folder")
 
 _MEM_PATTERN = "session.enable_mem_pattern"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settled:
+    """What an opening comes to, with all that the options leave open decided.
+
+    Attributes:
+        threads: of one operator.
+        entries: configuration of the session.
+        mem_pattern: plan the memory of each input shape.
+    """
+
+    threads: int
+    entries: Mapping[str, Scalar]
+    mem_pattern: bool
 
 
 class CpuRuntime:
@@ -58,37 +76,46 @@ class CpuRuntime:
             raise BadInput(str(artifact.path), expected="an .onnx file", got=artifact.format)
         engine = import_engine()
         check_honoured(self.name, options, _HONOURED)
+        check_cache_folder(options)
         settled = _settled(engine, options)
+        if options.cache:
+            return _open_kept(engine, artifact, options, settled)
+        return _opened(engine, artifact, options, settled, _configured(engine, options, settled))
 
-        def opened(optimised: str, *, read: Path | None = None, write: Path | None = None) -> Session:
-            return _opened(engine, artifact, options, optimised, **settled, read=read, write=write)
 
-        if not options.cache:
-            return opened("off")
-        # They load OpenSSL for their digests: 4 MB and some milliseconds, which an app without a cache does not pay.
-        from edgecnn.runtimes.cache import Cache  # noqa: PLC0415
-        from edgecnn.runtimes.ort.optimised import FROM_CACHE, MADE, open_optimised, optimised_key  # noqa: PLC0415
+def _open_kept(engine: Any, artifact: Artifact, options: OpenOptions, settled: _Settled) -> Session:
+    """Return a session of the optimised model that is kept, or one that leaves it behind for the next."""
+    from edgecnn.runtimes.ort.optimised import open_optimised, optimised_key  # noqa: PLC0415 (few apps keep any)
+    from edgecnn.runtimes.ort.packed import packing, unpacked_graph  # noqa: PLC0415
 
-        return open_optimised(
-            Cache(options.cache_folder),
-            artifact.path,
-            optimised_key(engine, options.engine),
-            make=lambda path: opened(MADE, write=path),
-            load=lambda path: opened(FROM_CACHE, read=path),
-        )
+    def make(path: Path, name: str) -> Session:
+        chosen = _configured(engine, options, settled)
+        with packing(engine, chosen, path, name):
+            return _opened(engine, artifact, options, settled, chosen, "made")
+
+    def load(path: Path) -> Session:
+        chosen = _configured(engine, options, settled)
+        chosen.graph_optimization_level = engine.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return _opened(engine, artifact, options, settled, chosen, "from cache", unpacked_graph(chosen, path))
+
+    key = optimised_key(engine, options.engine)
+    return open_optimised(options.cache_folder, artifact.path, key, make=make, load=load)
+
+
+def _configured(engine: Any, options: OpenOptions, settled: _Settled) -> Any:
+    chosen = session_options(engine, options, settled.threads, settled.entries)
+    chosen.enable_mem_pattern = settled.mem_pattern
+    return chosen
 
 
 def _opened(
     engine: Any,
     artifact: Artifact,
     options: OpenOptions,
-    optimised: str,
-    *,
-    threads: int,
-    entries: Mapping[str, Scalar],
-    mem_pattern: bool,
-    read: Path | None = None,
-    write: Path | None = None,
+    settled: _Settled,
+    chosen: Any,
+    optimised: str = "off",
+    graph: bytes | None = None,
 ) -> Session:
     """Return a session.
 
@@ -96,24 +123,16 @@ def _opened(
         engine: the module.
         artifact: the model.
         options: as asked for.
+        settled: what they come to.
+        chosen: SessionOptions.
         optimised: what `info().options` says about the optimised model.
-        threads: of one operator.
-        entries: configuration of the session.
-        mem_pattern: plan the memory of each input shape.
-        read: a file that is optimised already.
-        write: where the optimised model goes to.
+        graph: the optimised model, where it is there already.
     """
-    chosen = session_options(engine, options, threads, entries)
-    chosen.enable_mem_pattern = mem_pattern
-    if read is not None:
-        chosen.graph_optimization_level = engine.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if write is not None:
-        chosen.optimized_model_filepath = str(write)
     described: dict[str, Scalar] = {
         "graph_optimization": "all",
-        "mem_pattern": mem_pattern,
+        "mem_pattern": settled.mem_pattern,
         "optimised_model": optimised,
-        **entries,
+        **settled.entries,
     }
     return BoundOrtSession(
         engine,
@@ -122,19 +141,29 @@ def _opened(
         backend=CpuRuntime.name,
         providers=[(CPU_PROVIDER, {})],
         chosen=chosen,
-        threads=threads,
+        threads=settled.threads,
         described=described,
-        path=read,
+        graph=graph,
     )
 
 
-def _settled(engine: Any, options: OpenOptions) -> dict[str, Any]:
-    """Return threads, entries and mem_pattern of an opening, with what the options leave open decided.
+def _settled(engine: Any, options: OpenOptions) -> _Settled:
+    """Return what an opening comes to.
 
     Raises:
         UnknownName, Contradiction, RuntimeUnavailable, BadInput: see `CpuRuntime.open`.
     """
     threads = options.threads or usable_threads()
+    entries = _checked_entries(engine, options, threads) if options.engine else {}
+    # A plan of the memory for each input shape pays where that memory is kept; without the arena it only adds to it.
+    pattern = entries.pop(_MEM_PATTERN, options.arena)
+    return _Settled(threads=threads, entries=entries, mem_pattern=str(pattern) in ("True", "1"))
+
+
+def _checked_entries(engine: Any, options: OpenOptions, threads: int) -> dict[str, Scalar]:
+    from edgecnn.runtimes.ort.affinity import AFFINITIES, affinity_entry  # noqa: PLC0415 (few apps have entries)
+    from edgecnn.runtimes.ort.entries import check_entry  # noqa: PLC0415
+
     entries = dict(options.engine)
     for key, value in entries.items():
         check_entry(key, value, version=engine.__version__)
@@ -143,6 +172,4 @@ def _settled(engine: Any, options: OpenOptions) -> dict[str, Any]:
     if AFFINITIES in entries:
         affinity = affinity_entry(entries.pop(AFFINITIES), threads)
         entries.update({AFFINITIES: affinity} if affinity else {})
-    # A plan of the memory for each input shape pays where that memory is kept; without the arena it only adds to it.
-    pattern = entries.pop(_MEM_PATTERN, options.arena)
-    return {"threads": threads, "entries": entries, "mem_pattern": str(pattern) in ("True", "1")}
+    return entries

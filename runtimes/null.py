@@ -7,14 +7,17 @@ import time
 import numpy as np
 
 import edgecnn
-from edgecnn.errors import BadInput, Contradiction
+from edgecnn.errors import BadInput, UnknownName
 from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session, check_honoured
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact, EngineInfo
 
 
 class NullRuntime:
-    """See the module's docstring. Engine option `delay_us` makes each run wait that long."""
+    """See the module's docstring. Engine option `delay_us` makes each run wait that long.
+
+    It stands in for engines with threads and an arena, so it takes what they take, and `info` says that.
+    """
 
     name = "null"
     formats = ("onnx",)
@@ -26,13 +29,14 @@ class NullRuntime:
         """Return a session that answers with zeros.
 
         Raises:
-            Contradiction: an engine option other than `delay_us`, or an option that means nothing here.
+            Contradiction: an option that means nothing here.
+            UnknownName: an engine option other than `delay_us`.
             BadInput: a delay that is not a number of at least 0.
         """
         check_honoured("null", options, ("threads", "spinning", "arena", "allow_fallback"))
-        unknown = set(options.engine) - {"delay_us"}
-        if unknown:
-            raise Contradiction(f"backend null has no option {', '.join(sorted(unknown))}", "it has delay_us")
+        for key in options.engine:
+            if key != "delay_us":
+                raise UnknownName("engine option of backend null", key, ["delay_us"])
         delay_us = options.engine.get("delay_us", 0)
         if not isinstance(delay_us, (int, float)) or isinstance(delay_us, bool) or delay_us < 0:
             raise BadInput("delay_us", expected="a number of at least 0", got=repr(delay_us))
@@ -43,6 +47,7 @@ class _NullSession(Session):
     def __init__(self, artifact: Artifact, options: OpenOptions, delay_us: float) -> None:
         super().__init__(artifact.spec.inputs, artifact.spec.outputs)
         self._threads = options.threads or usable_threads()
+        self._taken = {"spinning": options.spinning, "arena": options.arena}
         self._delay_us = delay_us
 
     def _run(self, feeds: Feeds) -> dict[str, Array]:
@@ -58,7 +63,7 @@ class _NullSession(Session):
             providers_asked=("null",),
             providers_active=("null",),
             threads=self._threads,
-            options={"delay_us": self._delay_us},
+            options={"delay_us": self._delay_us, **self._taken},
         )
 
 

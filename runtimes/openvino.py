@@ -24,7 +24,7 @@ from edgecnn.errors import (
 from edgecnn.quiet import Quiet
 from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session
 from edgecnn.runtimes.openvinolimits import crashing_concat
-from edgecnn.runtimes.openvinooptions import PRECISIONS, check_precision, described, properties_of
+from edgecnn.runtimes.openvinooptions import PRECISIONS, check_precision, check_threads, described, properties_of
 from edgecnn.specs import Artifact, EngineInfo, TensorSpec
 
 DEVICE = "CPU"
@@ -96,6 +96,7 @@ class _OpenVinoSession(Session):
         except Exception as error:
             raise _unreadable(artifact, error) from error
         self._threads = int(first.compiled.get_property("INFERENCE_NUM_THREADS"))
+        check_threads(self._threads, options.threads)
         check_precision(first.compiled, self._precision)
 
     def _run(self, feeds: Feeds) -> dict[str, Array]:

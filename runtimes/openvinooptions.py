@@ -70,6 +70,20 @@ def described(properties: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {key: value for key, value in properties.items() if key not in said}
 
 
+def check_threads(taken: int, asked: int | None) -> None:
+    """Raise Contradiction if the engine took fewer threads than were asked for, which it does in silence.
+
+    Args:
+        taken: by the engine.
+        asked: None where nothing was.
+    """
+    if asked is not None and taken != asked:
+        raise Contradiction(
+            f"backend openvino cannot honour threads={asked}: it takes {taken} on this processor",
+            f"threads={taken}, or leave it out",
+        )
+
+
 def check_precision(compiled: Any, asked: str) -> None:
     """Raise RuntimeUnavailable unless the engine took the precision that was asked for."""
     taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecnn.errors import BadInput, RuntimeUnavailable
-from edgecnn.runtimes.base import Feeds, OpenOptions, Session, check_honoured
+from edgecnn.runtimes.base import Feeds, OpenOptions, Session, check_cache_folder, check_honoured
 from edgecnn.runtimes.cuda import warm_batches, warmed
 from edgecnn.runtimes.nvidia.cudart import CudaDevice
 from edgecnn.runtimes.nvidia.sharedlibs import wheel_folders
@@ -74,6 +74,7 @@ class OrtTrtRuntime:
         if artifact.format not in self.formats:
             raise BadInput(str(artifact.path), expected="an .onnx file", got=artifact.format)
         check_honoured(self.name, options, ("threads", "spinning", "allow_fallback", "cache", "cache_folder"))
+        check_cache_folder(options)
         encoded = encode_options(self.name, options.engine, TENSORRT_OPTIONS, TENSORRT_OWNED)
         encoded = {**_PRECISIONS[artifact.precision], **encoded}
         encoded |= profile(artifact.spec.inputs, options.max_batch)

@@ -18,7 +18,7 @@ with # are threads of microsoft/onnxruntime.
   batch it is a few MB either way. It is on by default for historical reasons (#22271).
 - no memory patterns, by backend cpu, where the arena is off: the engine keeps a plan for each input shape (#11118), which
   without the arena adds to the memory instead of saving.
-- cache: the optimised model is kept, which opens in 0.7 of the time (resnet50 in 0.5, with half the peak of memory).
+- cache: the optimised model is kept, which opens in 0.3 of the time (resnet50 in 0.07, with half the peak of memory).
 - large cores only, workers as well: with a small core among the threads every operator waits for it (79 ms on all 8
   cores, 6.7 on the 4 large ones: pytorch/executorch#5811).
 

@@ -51,13 +51,17 @@ def own_sha256(path: Path) -> str | None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a key; it ends with the process at the latest. Its file stays: removing it would make two locks."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a key; it ends with the process at the latest. Its file stays: removing it would make two locks.
+
+    Raises:
+        BlockingIOError: somebody else holds it, and `wait` is False.
+    """
     import fcntl  # noqa: PLC0415 (POSIX alone has it, and this module is imported for its names elsewhere)
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

@@ -40,6 +40,18 @@ def usable_threads(root: Path = Path("/"), *, affinity: int | Collection[int] | 
     return max(1, threads)
 
 
+def usable_processors(root: Path = Path("/"), *, affinity: int | Collection[int] | None = None) -> int:
+    """Return how many processors this process may use at once, small ones included; at least 1.
+
+    Args:
+        root: folder that stands for "/".
+        affinity: as in `usable_threads`.
+    """
+    quota = cgroup_quota(root)
+    allowed = len(_allowed(affinity))
+    return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
+
+
 def big_cores(root: Path = Path("/")) -> tuple[int, ...]:
     """Return the ids of a processor's large cores, ascending; empty where all cores are alike or it cannot be told.
 

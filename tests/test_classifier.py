@@ -447,3 +447,44 @@ def _agree(path: Path, *, calls: int, threads: int, shapes: tuple[tuple[int, ...
 
 def test_threads_get_what_one_thread_gets() -> None:
     assert _agree(TINY, calls=800, threads=8, shapes=((8, 8), (30, 20, 3), (9, 9, 4))) == 0
+
+
+def test_objects_say_what_they_are_in_a_line() -> None:
+    threads = OpenOptions(threads=1)
+    with edgecnn.load(TINY, options=threads) as classifier, edgecnn.Pool(TINY, 2, options=threads) as pool:
+        version = classifier.info().engine_version
+        session = f"on cpu (onnxruntime {version}), threads 1>"
+        assert repr(classifier).startswith("<Classifier tiny.onnx: <")
+        assert repr(classifier).endswith(f"{session}>")
+        assert str(TINY.parent) not in repr(classifier)
+        with pool.lend():
+            assert repr(pool) == f"<Pool of 2, 1 free: {classifier!r}>"
+        batcher = edgecnn.Batcher(classifier, max_batch=4)
+        assert repr(batcher) == f"<Batcher, batches of 1 to 4: {classifier!r}>"
+        batcher.close()
+        assert repr(batcher) == f"<Batcher, closed: {classifier!r}>"
+    assert repr(classifier) == "<Classifier tiny.onnx: closed>"
+    assert repr(pool) == "<Pool of 2, closed: <Classifier tiny.onnx: closed>>"
+
+
+def test_a_larger_image_file_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
+    from edgecnn.images import MAX_PIXELS, TooManyPixels
+
+    (tmp_path / "a.ppm").write_bytes(b"P6 30 20 255\n" + bytes(1800))
+    wide = tmp_path / "wide.pgm"
+    wide.write_bytes(b"P5 5000 5000 255\n" + bytes(25_000_000))
+    assert MAX_PIXELS < 25_000_000
+    with edgecnn.load(TINY, max_pixels=599) as small, edgecnn.load(TINY, max_pixels=25_000_000) as large:
+        with pytest.raises(TooManyPixels, match="expected at most 599 pixels, got 30 x 20"):
+            small.classify(tmp_path / "a.ppm")
+        with edgecnn.Batcher(small) as batcher, pytest.raises(TooManyPixels):
+            batcher.submit(tmp_path / "a.ppm")
+        assert len(small.classify(np.zeros((20, 30), np.uint8))) == 3, "arrays may have any size"
+        assert len(large.classify(wide)) == 3
+    with edgecnn.Pool(TINY, 1, max_pixels=599) as pool, pytest.raises(TooManyPixels):
+        pool.classify(tmp_path / "a.ppm")
+    with edgecnn.load(TINY) as usual, pytest.raises(TooManyPixels):
+        usual.classify(wide)
+    for wrong in (0, 1.5, "many"):
+        with pytest.raises(BadInput, match="max_pixels"):
+            edgecnn.load(TINY, max_pixels=wrong)  # type: ignore[arg-type]

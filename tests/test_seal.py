@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import edgecnn
 from edgecnn.artifacts import load_artifact
 from edgecnn.errors import BadInput
-from edgecnn.onnxheader import read_header
+from edgecnn.onnxmodel.header import read_header
 from edgecnn.seal import SEAL_BYTES, SEAL_KEY, has_seal, is_sealed, seal, sealed_later
 from edgecnn.specs import Accuracy
 from edgecnn.testing.models import TINY, TINY_BATCH1, TINY_INT8

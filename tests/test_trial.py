@@ -231,7 +231,7 @@ def test_a_file_that_passed_is_remembered_by_content_and_options(tmp_path: Path)
         file.write(b"\x10\x00")
     _load(tmp_path / "moved.onnx", trial, trusted=None, options=options)
     assert len(trial.tried) == 3
-    _load(tmp_path / "moved.onnx", trial, trusted=None, options=replace(options, cache=False))
+    _load(tmp_path / "moved.onnx", trial, trusted=None, options=replace(options, cache=False, cache_folder=None))
     assert len(trial.tried) == 4
 
 

@@ -2,5 +2,6 @@
 
 `session.py` opens and runs, `bound.py` keeps buffers bound on the processor and `device.py` on a GPU, `entries.py` and
 `options.py` say which engine options are passed on, `affinity.py` ties threads to processors, `optimised.py` keeps optimised
-models, `trtcache.py` TensorRT's engines, `gpu.py` checks what a GPU needs, `plugins.py` finds provider packages.
+models and `packed.py` is their file, `trtcache.py` TensorRT's engines, `gpu.py` checks what a GPU needs, `plugins.py` finds
+provider packages.
 """

@@ -23,7 +23,7 @@ BIG = "big"
 """Value that stands for the large cores of this machine, see `edgecnn.runtimes.threads.big_cores`."""
 
 _MOST_PROCESSORS = 8192
-_GROUP = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*")
+_GROUP = r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*"
 
 
 def affinity_entry(value: Scalar, threads: int, *, root: Path = Path("/")) -> str | None:
@@ -41,7 +41,7 @@ def affinity_entry(value: Scalar, threads: int, *, root: Path = Path("/")) -> st
         cores = usable_big_cores(root)
         return worker_affinities(cores, threads) if cores and threads > 1 else None
     groups = str(value).split(";")
-    if not all(_GROUP.fullmatch(group) for group in groups):
+    if not all(re.fullmatch(_GROUP, group) for group in groups):
         raise BadInput(AFFINITIES, expected='"big" or groups of processor ids from 1, "2,3;4-5"', got=repr(value)[:40])
     if len(groups) != threads - 1:
         raise BadInput(

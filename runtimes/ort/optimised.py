@@ -2,38 +2,31 @@
 
 An optimised file holds the layout of one kind of processor and operators of one version of the engine: it is good for
 nothing elsewhere, and its key says for what it is. A file gives the same answers, bit for bit, as the model that it was
-made from.
+made from. It is kept packed (`edgecnn.runtimes.ort.packed`), so that opening it does not read its weights.
 
-What is looked up must not cost what it saves, and reading two files for their SHA-256 costs as much as optimising a small
-network. So a ticket remembers by the system's data about both files (device, inode, size, times) that they were read and
-fitted; as long as these stay, neither is read for more than loading it. Whatever writes to a file changes its ctime, and
-a file that changed within the granularity of these times before it was read gets no ticket.
+What is looked up must not cost what it saves, and reading two files for their SHA-256 costs more than optimising a small
+network. So a ticket (`edgecnn.runtimes.tickets`) remembers that both files were read and fitted; as long as they stay,
+neither is read for more than loading it.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-import stat
-import time
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgecnn.artifacts import file_sha256
-from edgecnn.errors import BadInput, EdgecnnError
-from edgecnn.files import replacing
+from edgecnn.errors import BadInput
 from edgecnn.procfs import read_text
-from edgecnn.runtimes.cache import Cache
+from edgecnn.runtimes.tickets import Ticket, identity, is_own, is_settled
 from edgecnn.specs import Scalar
 
-MADE = "made"
-FROM_CACHE = "from cache"
+if TYPE_CHECKING:
+    from edgecnn.runtimes.cache import Cache
 
-_NAME = "optimised.onnx"
+_NAME = "optimised.packed"
 
 # Entries that say how a graph is run and nothing about how it is rewritten.
 _RUN_ONLY = (
@@ -46,27 +39,24 @@ _RUN_ONLY = (
 # Of /proc/cpuinfo, what tells kinds of processors apart: x86, then Arm.
 _CPU_FIELDS = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features")
 
-# No file system in use keeps times more coarsely than FAT, 2 s.
-_SETTLED_NS = 2_000_000_000
-
 Opened = TypeVar("Opened")
 
 
 def open_optimised(
-    cache: Cache,
+    folder: Path | None,
     model: Path,
     key: Mapping[str, Any],
     *,
-    make: Callable[[Path], Opened],
+    make: Callable[[Path, str], Opened],
     load: Callable[[Path], Opened],
 ) -> Opened:
     """Return what `load` gives for the optimised form of a model, or what `make` gives where it has to be made first.
 
     Args:
-        cache: where optimised models are kept.
+        folder: where optimised models are kept; None is `edgecnn.runtimes.cache.default_folder()`.
         model: the file.
         key: what an optimised form depends on besides the model's content, see `optimised_key`.
-        make: opens the model and writes its optimised form to the path.
+        make: opens the model and writes its optimised form to the path; the name is what the file will be called.
         load: opens the optimised form.
 
     Raises:
@@ -74,30 +64,50 @@ def open_optimised(
         BadInput: the model cannot be read.
         EdgecnnError: whatever `make` raises.
     """
-    ticket = _Ticket(cache.folder, model, key)
-    path = ticket.path()
+    if folder is None:
+        from edgecnn.runtimes.cache import default_folder  # noqa: PLC0415 (those who name a folder do not need it)
+
+        folder = default_folder()
+    ticket = Ticket(folder, [str(model.absolute()), key])
+    path = _remembered(ticket, folder, model)
     if path is not None:
         with suppress(BadInput):
             return load(path)
-    before = _identity(model)
+    from edgecnn.runtimes.cache import Cache  # noqa: PLC0415 (a ticket that fits does not need it)
+
+    cache = Cache(folder)
+    before = identity(model)
     whole_key = {**key, "model_sha256": _digest(model)}
     opened, path = _get_or_make(cache, whole_key, make, load)
-    if before is not None and _identity(model) == before:
-        ticket.write(before, path)
-    else:
+    if before is None or identity(model) != before:
         # What was read for the digest and what was optimised may be two files.
         cache.drop(whole_key)
+    elif is_settled(before):
+        ticket.write({"optimised": path.name, "identities": [before, identity(path)]})
     return opened
 
 
+def _remembered(ticket: Ticket, folder: Path, model: Path) -> Path | None:
+    """Return the optimised file if it and the model are as they were; None where anything is in doubt."""
+    kept = ticket.read()
+    if kept is None or not isinstance(kept.get("optimised"), str):
+        return None
+    path = folder / Path(kept["optimised"]).name
+    try:
+        fits = kept.get("identities") == [identity(model), identity(path)]
+        return path if fits and is_own(path.lstat()) else None
+    except OSError:
+        return None
+
+
 def _get_or_make(
-    cache: Cache, key: Mapping[str, Any], make: Callable[[Path], Opened], load: Callable[[Path], Opened]
+    cache: Cache, key: Mapping[str, Any], make: Callable[[Path, str], Opened], load: Callable[[Path], Opened]
 ) -> tuple[Opened, Path]:
     """Return what was opened, and the optimised file."""
     made: list[Opened] = []
 
     def write(path: Path) -> None:
-        made[:] = [make(path)]
+        made[:] = [make(path, path.name.removeprefix("."))]
 
     path = cache.get_or_make(key, _NAME, write)
     if not made:
@@ -146,55 +156,3 @@ def cpu_kinds(root: Path = Path("/")) -> tuple[str, ...]:
         found = {name.strip(): value.strip() for name, _, value in pairs}
         kinds.add(" / ".join(found.get(name, "") for name in _CPU_FIELDS))
     return (platform.machine(), *sorted(kinds))
-
-
-class _Ticket:
-    """What is remembered about one model and its optimised form, in a small file beside it."""
-
-    def __init__(self, folder: Path, model: Path, key: Mapping[str, Any]) -> None:
-        self._text = json.dumps([str(model.absolute()), key], sort_keys=True)
-        self._folder = folder
-        self._model = model
-        # Two that share a check sum take turns: what the file is for stands in it.
-        self._file = folder / f"{zlib.crc32(self._text.encode()):08x}.ticket"
-
-    def path(self) -> Path | None:
-        """Return the optimised file if it and the model are as they were; None where anything is in doubt."""
-        try:
-            if not _is_own(self._folder.stat()) or not _is_own(self._file.lstat()):
-                return None
-            kept = json.loads(self._file.read_bytes())
-            path = self._folder / Path(kept["optimised"]).name
-            fits = kept["for"] == self._text and kept["identities"] == [_identity(self._model), _identity(path)]
-            return path if fits and _is_own(path.lstat()) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, model: list[int], path: Path) -> None:
-        """Remember both files, unless the model is so new that it could still change unseen.
-
-        Args:
-            model: identity of the model from before it was read.
-            path: the optimised file.
-        """
-        if time.time_ns() - max(model[-2:]) < _SETTLED_NS:
-            return
-        kept = {"for": self._text, "optimised": path.name, "identities": [model, _identity(path)]}
-        # Without a ticket the next session is opened a little later, no more.
-        with suppress(EdgecnnError), replacing(self._file) as temporary:
-            temporary.write_text(json.dumps(kept), encoding="utf-8")
-
-
-def _identity(path: Path) -> list[int] | None:
-    """Return device, inode, size, mtime_ns and ctime_ns of a file; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _is_own(status: os.stat_result) -> bool:
-    """Tell whether a file or folder, no link, belongs to this user and nobody else may write to it."""
-    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return status.st_uid == os.geteuid() and not shared and not stat.S_ISLNK(status.st_mode)

@@ -7,16 +7,14 @@ are created with `enable_fallback=False`, and what came out is compared with wha
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import BadInput, InferenceError, MissingDependency, ProviderFallback, RuntimeUnavailable, first_line
-from edgecnn.onnxheader import unnamed_dimension
+from edgecnn.onnxmodel.header import unnamed_dimension
 from edgecnn.quiet import Quiet
 from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session
 from edgecnn.specs import Artifact, EngineInfo, Scalar, TensorSpec
@@ -58,13 +56,13 @@ def import_engine(*, package: str = "onnxruntime", extra: str = "cpu", backend: 
         RuntimeUnavailable: it is installed and cannot be imported, or is what is left after one of two distributions in
             the same folder was removed.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise MissingDependency(package, extra, f"backend {backend}")
     try:
         with Quiet("onnxruntime"):
             import onnxruntime
         getattr(onnxruntime, "InferenceSession")  # noqa: B009 (half-removed installations import as an empty package)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            raise MissingDependency(package, extra, f"backend {backend}") from None
         found = engine_distributions()
         both = f" ({' and '.join(found)} overwrite each other)" if len(found) > 1 else ""
         removed = " ".join(dict.fromkeys(("onnxruntime", "onnxruntime-gpu", *found)))
@@ -116,7 +114,7 @@ def session_options(
 
 
 def create_session(
-    engine: Any, artifact: Artifact, chosen: Any, providers: Providers, *, path: Path | None = None
+    engine: Any, artifact: Artifact, chosen: Any, providers: Providers, *, graph: bytes | None = None
 ) -> Any:
     """Return the engine's InferenceSession, created without its own fallback.
 
@@ -125,7 +123,7 @@ def create_session(
         artifact: the model; its versions are named where the engine is older.
         chosen: SessionOptions.
         providers: empty where `chosen` has them (`add_provider_for_devices`).
-        path: file to load instead of the artifact's.
+        graph: content of a model to load instead of the artifact's file.
 
     Raises:
         BadInput: the engine does not read this file, or it is newer than the engine.
@@ -133,7 +131,7 @@ def create_session(
     """
     try:
         return engine.InferenceSession(
-            str(path or artifact.path),
+            graph or str(artifact.path),
             sess_options=chosen,
             providers=[(name, dict(values)) for name, values in providers] or None,
             enable_fallback=False,
@@ -228,7 +226,7 @@ class OrtSession(Session):
         threads: as in `chosen`.
         described: further entries of `info().options`.
         asked: names of the providers that may have nodes; None takes those of `providers`.
-        path: file to load instead of the artifact's.
+        graph: content of a model to load instead of the artifact's file.
 
     Raises:
         BadInput: the engine does not read this file.
@@ -247,10 +245,10 @@ class OrtSession(Session):
         threads: int,
         described: Mapping[str, Scalar] | None = None,
         asked: tuple[str, ...] | None = None,
-        path: Path | None = None,
+        graph: bytes | None = None,
     ) -> None:
         self._engine = engine
-        self._session = create_session(engine, artifact, chosen, providers, path=path)
+        self._session = create_session(engine, artifact, chosen, providers, graph=graph)
         inputs = tuple(tensor_spec(node) for node in self._session.get_inputs())
         outputs = tuple(tensor_spec(node) for node in self._session.get_outputs())
         super().__init__(inputs, outputs)

@@ -101,10 +101,11 @@ def open_cached(folder: EngineFolder, open_session: Callable[[], Session]) -> Se
     built: list[Session] = []
 
     def build(mark: Path) -> None:
+        # First: whoever makes room in the cache sees by it whose folder this is, and that its lock is held.
+        mark.write_text(json.dumps({"folder": folder.path.name}) + "\n", encoding="utf-8")
         folder.clear()
         built.append(open_session())
         folder.share_timing()
-        mark.write_text(json.dumps({"folder": folder.path.name}) + "\n", encoding="utf-8")
 
     folder.cache.get_or_make(folder.key, _MARK, build)
     # Where another process built them meanwhile, there is no session yet.

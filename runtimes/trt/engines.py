@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,9 @@ class EngineSource:
 
         if self._cache is None:
             return build(), facts
-        path = self._cache.get_or_make(self.key, "network.engine", write)
-        return path.read_bytes(), facts
+        with suppress(FileNotFoundError):  # another process made room in the cache just now
+            return self._cache.get_or_make(self.key, "network.engine", write).read_bytes(), facts
+        return self._cache.get_or_make(self.key, "network.engine", write).read_bytes(), facts
 
 
 def deserialize(trt: Any, plan: bytes) -> tuple[Any | None, Any]:

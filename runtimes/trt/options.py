@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgecnn.errors import BadInput, Contradiction, UnknownName
-from edgecnn.runtimes.base import OpenOptions, check_honoured
+from edgecnn.runtimes.base import OpenOptions, check_cache_folder, check_honoured
 from edgecnn.runtimes.nvidia.cudart import CudaDevice
 from edgecnn.specs import Artifact, Scalar, TensorSpec
 
@@ -97,9 +97,8 @@ def check_options(options: OpenOptions) -> None:
     for key in options.engine:
         if key not in ENGINE_OPTIONS:
             raise UnknownName("engine option of backend trt", key, ENGINE_OPTIONS)
-    check_honoured("trt", options, ("threads", "allow_fallback", "cache", "cache_folder", "trust_engine"))
-    if options.cache is False and options.cache_folder is not None:
-        raise Contradiction("cache=False and cache_folder exclude each other", "leave one of them out")
+    check_honoured("trt", options, ("allow_fallback", "cache", "cache_folder", "trust_engine"))
+    check_cache_folder(options)
 
 
 def device_ordinal(options: OpenOptions) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgecnn.errors import BadInput, InferenceError, UnsupportedOp
-from edgecnn.onnxheader import unnamed_dimension
+from edgecnn.onnxmodel.header import unnamed_dimension
 from edgecnn.specs import Artifact, TensorSpec
 
 # trt.DataType member -> numpy dtype. `trt.nptype` is not used: it raises TypeError for what numpy does not have.

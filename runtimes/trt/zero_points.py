@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn.errors import BadInput
-from edgecnn.onnxgraph import OnnxConstant, OnnxNode, read_graph
+from edgecnn.onnxmodel.graph import OnnxConstant, OnnxNode, read_graph
 
 HINT = "edgecnn quantize FLOAT_MODEL.onnx --target trt writes a file that TensorRT computes rightly"
 

@@ -47,6 +47,15 @@ def test_threads_that_close_at_once_release_the_engine_once() -> None:
     assert session.released == 1
 
 
+def test_a_session_says_what_it_is_and_whether_it_is_closed() -> None:
+    session = _Counted()
+    assert repr(session) == "<_Counted on fake (fake 1)>"
+    session.close()
+    assert repr(session) == "<_Counted, closed>"
+    half_made = _Counted.__new__(_Counted)
+    assert repr(half_made) == "<_Counted>"
+
+
 def test_a_cache_folder_is_a_path() -> None:
     with pytest.raises(BadInput, match=r"cache_folder: expected a pathlib\.Path, got str"):
         OpenOptions(cache_folder="cache")  # type: ignore[arg-type]

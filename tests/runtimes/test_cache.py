@@ -278,6 +278,7 @@ def _write_for_ever(folder: Path, seed: int, started: Any) -> None:
         cache.put(KEY, "engine.plan", make)
 
 
+@pytest.mark.slow
 def test_a_killed_maker_leaves_a_cache_that_works(tmp_path: Path) -> None:
     """Kill -9 at a random moment, forty times: the entry is whole or not there, and the next process goes on."""
     cache = Cache(tmp_path / "kept")

@@ -40,7 +40,7 @@ BUNDLED = (
     "mobilenet_v1",
     "mobilenet_v2",
     "squeezenet1_1",
-    "densenet_bc_22",
+    "densenet_bc",
     "vgg11",
     "googlenet",
 )

@@ -18,7 +18,7 @@ from edgecnn.exporters.quantize import QuantizeConfig, quantize
 from edgecnn.runtimes import OpenOptions, get_runtime, open_session
 from edgecnn.runtimes.base import Session
 from edgecnn.specs import Scalar
-from edgecnn.testing.models import REFERENCE, TINY, TINY_INT8
+from edgecnn.testing.models import TINY, TINY_INT8, read_reference
 
 pytest.importorskip("openvino")
 
@@ -59,7 +59,7 @@ def test_what_the_engine_would_choose_in_silence_is_stated() -> None:
 
 def _bf16_is_named_or_refused() -> None:
     options = OpenOptions(threads=1, engine={"inference_precision": "bf16"})
-    images = np.load(REFERENCE)["input"][:1]
+    images = read_reference()["input"][:1]
     try:
         session = _open(TINY, options)
     except RuntimeUnavailable as error:
@@ -130,14 +130,14 @@ def test_engine_options_reach_the_engine() -> None:
 def test_the_callers_arithmetic_stays_as_it_was() -> None:
     with pytest.raises(UnknownName):
         _open(TINY, OpenOptions(engine={"CPU_DENORMALS_OPTIMIZATION": True}))
-    images = np.load(REFERENCE)["input"][:1]
+    images = read_reference()["input"][:1]
     with _open(TINY) as session:
         session.run({"input": images})
         assert np.float64(1e-310) * np.float64(0.5) == 5e-311
 
 
 def test_many_batch_sizes_keep_few_graphs() -> None:
-    images = np.tile(np.load(REFERENCE)["input"], (2, 1, 1, 1))
+    images = np.tile(read_reference()["input"], (2, 1, 1, 1))
     with _open(TINY) as session:
         whole = session.run({"input": images})["logits"]
         for size in range(1, 20):
@@ -147,7 +147,7 @@ def test_many_batch_sizes_keep_few_graphs() -> None:
 
 
 def test_a_read_only_array_is_an_input() -> None:
-    images = np.load(REFERENCE)["input"][:1].copy()
+    images = read_reference()["input"][:1].copy()
     with _open(TINY) as session:
         wanted = session.run({"input": images})["logits"]
         images.flags.writeable = False

@@ -15,6 +15,7 @@ from edgecnn.runtimes.threads import (
     cgroup_memory_limit,
     cgroup_quota,
     usable_big_cores,
+    usable_processors,
     usable_threads,
 )
 
@@ -45,6 +46,13 @@ def test_version_2_takes_the_tightest_group(tmp_path: Path) -> None:
     assert cgroup_quota(root) == 1.5
     assert usable_threads(root, affinity=8) == 2
     assert usable_threads(root, affinity=1) == 1
+    assert (usable_processors(root, affinity=8), usable_processors(root, affinity=1)) == (2, 1)
+
+
+def test_small_cores_are_processors_all_the_same(tmp_path: Path) -> None:
+    capacities = {f"{CPUS}/cpu{core}/cpu_capacity": f"{one}\n" for core, one in enumerate(RK3588)}
+    root = _root(tmp_path, "0::/\n", **capacities)
+    assert (usable_threads(root, affinity=8), usable_processors(root, affinity=8)) == (4, 8)
 
 
 def test_version_2_inside_a_namespace(tmp_path: Path) -> None:

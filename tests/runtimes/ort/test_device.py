@@ -18,7 +18,7 @@ from edgecnn.runtimes import OpenOptions
 from edgecnn.runtimes.ort.device import DeviceOrtSession
 from edgecnn.runtimes.ort.session import session_options
 from edgecnn.testing.fakeort import FakeOrt
-from edgecnn.testing.models import REFERENCE, TINY
+from edgecnn.testing.models import TINY, read_reference
 
 OPTIONS = OpenOptions(threads=1)
 
@@ -52,7 +52,7 @@ def fake(tmp_path: Path, *, graphs: bool = False) -> tuple[FakeOrt, DeviceOrtSes
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_answers_are_the_references_for_batches_in_any_order(graphs: bool, layout: str) -> None:
-    stored = np.load(REFERENCE)
+    stored = read_reference()
     with real(graphs=graphs) as session:
         session.warm(3)
         kept = []
@@ -66,7 +66,7 @@ def test_answers_are_the_references_for_batches_in_any_order(graphs: bool, layou
 
 
 def test_threads_have_buffers_of_their_own() -> None:
-    stored = np.load(REFERENCE)["input"]
+    stored = read_reference()["input"]
     with real() as session:
         wanted = [session.run({"input": stored[i : i + 1]})["logits"] for i in range(8)]
         wrong: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_all_there(engine: FakeOrt) -> None:
 
 
 def test_without_the_package_the_fix_is_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as where there is no such package
     with pytest.raises(MissingDependency, match="backend cuda needs the package onnxruntime-gpu") as caught:
         check_gpu(CUDA, backend="cuda")
     assert caught.value.hint == "pip install 'edgecnn[cuda]'"

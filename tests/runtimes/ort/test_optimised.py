@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from edgecnn.artifacts import file_sha256, load_artifact
 from edgecnn.errors import BadInput, UnavailableError
 from edgecnn.runtimes import OpenOptions, Session, open_session
 from edgecnn.runtimes.ort.optimised import cpu_kinds, optimised_key
+from edgecnn.runtimes.ort.packed import unpacked_graph
 from edgecnn.runtimes.ort.session import tells_placement
 from edgecnn.testing.models import TINY, TINY_BATCH1, TINY_INT8
 
@@ -45,7 +47,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files that were written a moment ago count as unchanged for long, as those of an app are."""
-    monkeypatch.setattr("edgecnn.runtimes.ort.optimised._SETTLED_NS", 0)
+    monkeypatch.setattr("edgecnn.runtimes.tickets._SETTLED_NS", 0)
 
 
 @pytest.fixture
@@ -96,8 +98,8 @@ def test_the_kept_file_is_what_the_engine_runs(folder: Path) -> None:
     """Optimised: fewer nodes than the model, and none of them left for the engine to rewrite."""
     onnx = pytest.importorskip("onnx")
     _state(TINY_INT8, folder)
-    (kept,) = folder.glob("*.onnx")
-    before, after = onnx.load(TINY_INT8).graph.node, onnx.load(kept).graph.node
+    (kept,) = folder.glob("*.packed")
+    before, after = onnx.load(TINY_INT8).graph.node, _graph(kept).node
     assert len(after) < len(before)
     assert "QLinearConv" in {node.op_type for node in after}
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -110,7 +112,7 @@ def test_threads_do_not_change_what_is_kept(tmp_path: Path) -> None:
         for threads in (1, 2):
             folder = tmp_path / f"{file.stem}{threads}"
             assert _state(file, folder, threads=threads) == "made"
-            kept += [_content(path) for path in folder.glob("*.onnx")]
+            kept += [_content(path) for path in folder.glob("*.packed")]
         assert kept[0] == kept[1]
 
 
@@ -147,13 +149,21 @@ def test_a_copy_of_the_model_shares_the_entry(model: Path, folder: Path, tmp_pat
     copy = tmp_path / "elsewhere.onnx"
     shutil.copy(model, copy)
     assert [_state(model, folder), _state(copy, folder)] == ["made", "from cache"]
-    assert len(list(folder.glob("*.onnx"))) == 1
+    assert len(list(folder.glob("*.packed"))) == 1
+
+
+def _graph(path: Path) -> Any:
+    """Return the graph of a packed file, with its weights in it."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_model_from_string(unpacked_graph(onnxruntime.SessionOptions(), path))
+    onnx.load_external_data_for_model(model, str(path.parent))
+    return model.graph
 
 
 def _content(path: Path) -> object:
     """Return operators and weights; the engine names some of its own nodes in no fixed order."""
     onnx = pytest.importorskip("onnx")
-    graph = onnx.load(path).graph
+    graph = _graph(path)
     operators = [(node.domain, node.op_type, *sorted(map(str, node.attribute))) for node in graph.node]
     return operators, [(list(one.dims), onnx.numpy_helper.to_array(one).tobytes()) for one in graph.initializer]
 
@@ -184,7 +194,7 @@ def _gone(path: Path) -> None:
 @pytest.mark.parametrize("damage", [_cut, _flip, _empty, _of_another, _gone])
 def test_a_damaged_file_is_made_again(damage: Callable[[Path], None], model: Path, folder: Path) -> None:
     assert [_state(model, folder) for _ in range(2)] == ["made", "from cache"]
-    (kept,) = folder.glob("*.onnx")
+    (kept,) = folder.glob("*.packed")
     whole = _content(kept)
     damage(kept)
     assert [_state(model, folder) for _ in range(2)] == ["made", "from cache"]
@@ -196,7 +206,7 @@ def test_a_whole_file_that_the_engine_cannot_read_is_made_again(model: Path, fol
     """Manifest and ticket fit it, and yet it is no model: an engine gone wrong wrote it."""
     for _ in range(2):
         _state(model, folder)
-    (kept,) = folder.glob("*.onnx")
+    (kept,) = folder.glob("*.packed")
     whole = _content(kept)
     kept.write_bytes(b"no model")
     (manifest,) = folder.glob("*.json")
@@ -248,7 +258,7 @@ def test_opening_by_a_ticket_loads_no_openssl(model: Path, folder: Path) -> None
 @pytest.mark.usefixtures("settled")
 def test_what_others_may_write_to_is_not_trusted(model: Path, folder: Path, hashed: list[Path]) -> None:
     _state(model, folder)
-    (kept,) = folder.glob("*.onnx")
+    (kept,) = folder.glob("*.packed")
     kept.chmod(0o666)
     assert _state(model, folder) == "made"
     (ticket,) = folder.glob("*.ticket")
@@ -274,7 +284,7 @@ def test_a_model_that_cannot_be_read_leaves_nothing(tmp_path: Path, folder: Path
 def test_entries_that_rewrite_graphs_have_files_of_their_own(folder: Path) -> None:
     for engine in ({}, {"session.set_denormal_as_zero": True}, {"session.dynamic_block_base": 4}):
         _state(TINY, folder, engine=engine)
-    assert len(list(folder.glob("*.onnx"))) == 2
+    assert len(list(folder.glob("*.packed"))) == 2
 
 
 def test_the_key_names_engine_and_processor(tmp_path: Path) -> None:
@@ -332,7 +342,7 @@ def test_a_model_that_changes_while_it_is_optimised_is_not_kept(
 
     monkeypatch.setattr("edgecnn.runtimes.ort.optimised.file_sha256", replaced)
     assert _state(model, folder) == "made"
-    assert not [*folder.glob("*.onnx"), *folder.glob("*.ticket")]
+    assert not [*folder.glob("*.packed"), *folder.glob("*.ticket")]
 
 
 def test_a_folder_that_was_filled_beforehand_may_be_read_only(model: Path, folder: Path) -> None:

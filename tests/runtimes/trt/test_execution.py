@@ -14,6 +14,8 @@ from edgecnn.testing.fakecuda import FakeDevice, Fault
 from edgecnn.testing.fakecudatypes import cudaError_t
 from edgecnn.testing.faketrtmodel import FakeTensor
 
+pytestmark = pytest.mark.usefixtures("few_objects")
+
 WORK = (
     *("set_input_shape", "infer_shapes", "set_tensor_address", "cudaMemcpyAsync", "execute_async_v3"),
     *("cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy", "cudaGraphLaunch"),
