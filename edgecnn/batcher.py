@@ -27,6 +27,7 @@ from edgecnn.batching.workers import Workers
 from edgecnn.errors import BadInput
 from edgecnn.numbers import check_whole
 from edgecnn.runtimes.base import Array, Feeds, check_feeds
+from edgecnn.specs import TensorSpec
 
 if TYPE_CHECKING:
     from edgecnn.classifier import Classifier, Prediction
@@ -104,8 +105,11 @@ class Batcher:
         # A full queue says so before the work on the image is done.
         self._workers.admit(block_s)
         images = self._image_path()
-        feeds = {self._inputs[0].name: images.frame(image)}
-        return self._put(feeds, KEY, lambda outputs: images.predictions(outputs, top), deadline_s, block_s)
+        framed = images.frame(image)
+        feeds = {self._inputs[0].name: framed}
+        return self._put(
+            feeds, images.key(framed), lambda outputs: images.predictions(outputs, top), deadline_s, block_s
+        )
 
     def submit_feeds(
         self, feeds: Feeds, *, deadline_s: float | None = None, block_s: float | None = 0.0
@@ -126,6 +130,16 @@ class Batcher:
         key = tuple([(name, feeds[name].shape[1:]) for name in sorted(feeds)])
         return self._put(feeds, key, lambda outputs: outputs, deadline_s, block_s)
 
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What `submit_feeds` takes: the graph's inputs, with a free first dimension where requests are put together."""
+        return self._inputs
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._workers.closing
+
     def stats(self) -> BatcherStats:
         """Return the figures of this moment."""
         return self._workers.stats()
@@ -139,6 +153,10 @@ class Batcher:
             drain: run all that waits; else cancel it.
         """
         self._workers.close(drain=drain)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"batches of 1 to {self.max_batch}"
+        return f"<Batcher, {state}: {self._classifier!r}>"
 
     def __enter__(self) -> Batcher:
         return self
@@ -156,9 +174,8 @@ class Batcher:
     def _image_path(self) -> ImagePath:
         """Return what images go through; a model that takes none may still run prepared arrays."""
         if self._images is None:
-            self._images = ImagePath(
-                self._classifier.artifact, self._classifier.inputs, self._classifier.outputs[0].name
-            )
+            own = self._classifier
+            self._images = ImagePath(own.artifact, own.inputs, own.outputs[0].name, max_pixels=own.max_pixels)
         return self._images
 
     def _put(
@@ -173,7 +190,12 @@ class Batcher:
             raise BadInput("deadline_s", expected="a number above 0", got=str(deadline_s))
         rows = len(next(iter(feeds.values()))) if self._batched else 0
         if rows > self.max_batch:
-            raise BadInput("rows", expected=f"at most {self.max_batch}", got=str(rows))
+            raise BadInput(
+                "rows",
+                "split the request, or allow a larger max_batch",
+                expected=f"at most {self.max_batch}",
+                got=str(rows),
+            )
         if deadline_s is not None:
             block_s = deadline_s if block_s is None else min(block_s, deadline_s)
         now_ns = self._clock()

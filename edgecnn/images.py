@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
-MAX_PIXELS = 1 << 26
-"""Larger images are refused before they are decoded: a few kilobytes can become gigabytes."""
+MAX_PIXELS = 1 << 24
+"""Larger images are refused before they are decoded, unless `max_pixels` allows them: a few kilobytes can become gigabytes.
+
+Decoding takes 7 bytes for each pixel of a JPEG or PNG file in colour, Pillow's four and the three that are returned; what
+cameras of small boards give (12 megapixels) fits.
+"""
 
 # Formats that Pillow may try. Others have parsers that few have looked at, and one (EPS) starts another program.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -39,7 +43,21 @@ _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 # EXIF tag Orientation (CIPA DC-008); 1 is upright.
 _ORIENTATION = 0x0112
 
+# From here on, rows of the stored image are columns of the upright one.
+_TURNED = 5
+
 _GRAY_MODES = ("1", "L", "LA", "La")
+
+# So many pixels are taken out of Pillow's memory at a time: as a whole there would be two more copies of the image.
+_BAND_PIXELS = 1 << 18
+
+
+class NoImage(BadInput):
+    """What was given is no image file of a known format."""
+
+
+class TooManyPixels(BadInput):
+    """An image is larger than allowed."""
 
 
 def read_image(path: str | Path, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
@@ -52,7 +70,8 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> NDArray[np
         max_pixels: what the header may announce at most; None is MAX_PIXELS.
 
     Raises:
-        BadInput: the file is missing, not an image, cut short, larger than max_pixels or of more than 8 bits.
+        BadInput: the file is missing, cut short or of more than 8 bits; `NoImage`: it is not an image; `TooManyPixels`: it
+            is larger than max_pixels.
         MissingDependency: Pillow is needed and not installed.
     """
     path = Path(path)
@@ -100,11 +119,15 @@ def pillow_pixels(image: Any, *, name: str = "image", max_pixels: int | None = N
     except BadInput:
         raise
     except Exception as error:  # the decoders of damaged files raise whatever comes
-        raise BadInput(f"{name} cannot be decoded: {first_line(error)}") from None
+        raise BadInput(f"{name} cannot be decoded: {first_line(error)}", "it is damaged or cut short") from None
 
 
-def to_pixels(image: object) -> NDArray[Any]:
+def to_pixels(image: object, *, max_pixels: int | None = None) -> NDArray[Any]:
     """Return the pixels of a path (`read_image`) or of an image of Pillow; an array is returned as it is, unchecked.
+
+    Args:
+        image: any of these.
+        max_pixels: as in `read_image`; arrays may have any size.
 
     Raises:
         BadInput: as `read_image` and `pillow_pixels`, or something else was given.
@@ -113,9 +136,9 @@ def to_pixels(image: object) -> NDArray[Any]:
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, (str, PathLike)):
-        return read_image(Path(image))
+        return read_image(Path(image), max_pixels=max_pixels)
     if is_pillow_image(image):
-        return pillow_pixels(image)
+        return pillow_pixels(image, max_pixels=max_pixels)
     hint = "decode_image of edgecnn.images takes bytes" if isinstance(image, (bytes, bytearray, memoryview)) else ""
     raise BadInput("image", hint, expected="a uint8 array, a path or an image of Pillow", got=type(image).__name__)
 
@@ -141,11 +164,11 @@ def _read_with_pillow(file: IO[bytes], name: str, max_pixels: int) -> NDArray[np
     except BadInput:
         raise
     except UnidentifiedImageError:
-        raise BadInput(f"{name} is not an image of a known format", f"known: {', '.join(_FORMATS)}") from None
+        raise NoImage(f"{name} is not an image of a known format", f"known: {', '.join(_FORMATS)}") from None
     except Image.DecompressionBombError:
-        raise BadInput(name, expected=f"at most {max_pixels} pixels", got="more") from None
+        raise _too_many(name, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)), "more") from None
     except Exception as error:  # the decoders of damaged files raise whatever comes
-        raise BadInput(f"{name} cannot be decoded: {first_line(error)}") from None
+        raise BadInput(f"{name} cannot be decoded: {first_line(error)}", "it is damaged or cut short") from None
 
 
 @cache
@@ -160,32 +183,66 @@ def _pixels(image: Any, name: str, max_pixels: int) -> NDArray[np.uint8]:
     if image.width < 1 or image.height < 1:
         raise BadInput(name, expected="at least one pixel", got=f"{image.width} x {image.height}")
     if image.width * image.height > max_pixels:
-        raise BadInput(
-            name,
-            "scale it down first",
-            expected=f"at most {max_pixels} pixels",
-            got=f"{image.width} x {image.height}",
-        )
+        raise _too_many(name, max_pixels, f"{image.width} x {image.height}")
     if image.mode.startswith("I") or image.mode == "F":
         raise BadInput(
-            name, "scale it to 0..255 and give the array", expected="8 bits per channel", got=f"mode {image.mode}"
+            name, "scale it to 0..255 of 8 bits first", expected="8 bits per channel", got=f"mode {image.mode}"
         )
-    upright = _upright(image)
-    wanted = "L" if upright.mode in _GRAY_MODES else "RGB"
-    pixels = np.asarray(upright if upright.mode == wanted else upright.convert(wanted), np.uint8)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _upright(image: Any) -> Any:
-    from PIL import ImageOps
-
     # Decoding first: only then has a PNG or WebP told all of its EXIF block.
     image.load()
+    orientation = _orientation(image)
+    height, width = (image.width, image.height) if orientation >= _TURNED else (image.height, image.width)
+    wanted = "L" if image.mode in _GRAY_MODES else "RGB"
+    pixels = np.empty((height, width, len(wanted)), np.uint8)  # L is one channel, RGB three
+    _copy_into(_as_stored(pixels, orientation), image, wanted)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _copy_into(stored: NDArray[np.uint8], image: Any, wanted: str) -> None:
+    """Write the pixels of an image that is decoded, band by band.
+
+    Args:
+        stored: [H, W, C] in any order of memory.
+        image: of Pillow.
+        wanted: its mode, "L" or "RGB", for what has another.
+    """
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        end = min(top + rows, image.height)
+        band = image if rows >= image.height else image.crop((0, top, image.width, end))
+        values = np.asarray(band if band.mode == wanted else band.convert(wanted), np.uint8)
+        stored[top:end] = values[..., None] if values.ndim == 2 else values
+
+
+def _orientation(image: Any) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none."""
     try:
-        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a damaged block raises whatever comes, and is no reason to refuse the pixels
-        return image
-    return ImageOps.exif_transpose(image) if turned else image
+        return 1
+    return int(value) if value in range(2, 9) else 1
+
+
+def _as_stored(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return upright pixels in the order in which a file of an orientation stores them; no copy.
+
+    Where row 0 and column 0 of the stored image are to be seen: EXIF 2.32 (CIPA DC-008), tag Orientation.
+    """
+    if orientation in (3, 4, 7, 8):
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return upright.transpose(1, 0, 2) if orientation >= _TURNED else upright
+
+
+def _too_many(name: str, max_pixels: int, got: str) -> TooManyPixels:
+    return TooManyPixels(
+        name,
+        "scale it down first, or allow more pixels where there is memory for them",
+        expected=f"at most {max_pixels} pixels",
+        got=got,
+    )
 
 
 _LONGEST_HEADER = 1 << 16
@@ -198,9 +255,11 @@ def _decode_netpbm(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]
     """Return the pixels of a binary PPM or PGM file of 255 levels."""
     header = re.match(_NETPBM, data)  # compiled with the first such image
     if header is None:
-        raise BadInput(f"{name} is not a PPM or PGM image")
+        raise NoImage(f"{name} is not a PPM or PGM image")
     kind, width, height, levels = map(int, header.groups())
-    if levels != 255 or not 0 < width * height <= max_pixels:
+    if width * height > max_pixels:
+        raise _too_many(name, max_pixels, f"{width} x {height}")
+    if levels != 255 or not width * height:
         raise BadInput(name, expected="255 levels and a size", got=f"{levels} levels, {width} x {height}")
     channels = 3 if kind == 6 else 1
     size = width * height * channels

@@ -75,6 +75,12 @@ class Pool(Generic[Lent]):
         return artifact
 
     @property
+    def max_pixels(self: Pool[Classifier]) -> int | None:
+        """Of an image that has to be decoded; None is `edgecnn.images.MAX_PIXELS`."""
+        limit: int | None = self._all[0].max_pixels
+        return limit
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The graph's inputs."""
         inputs: tuple[TensorSpec, ...] = self._all[0].inputs
@@ -142,6 +148,11 @@ class Pool(Generic[Lent]):
             idle, self._idle = self._idle, []
         for one in idle:
             one.close()
+
+    def __repr__(self) -> str:
+        # Without the lock, which whoever looks at this may hold.
+        state = "closed" if self._closing else f"{len(self._idle)} free"
+        return f"<Pool of {self.size}, {state}: {self._all[0]!r}>"
 
     def __enter__(self) -> Pool[Lent]:
         return self

@@ -7,6 +7,7 @@ A source is the number of a camera, a video file, or a folder of images. Camera 
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,25 +21,23 @@ from edgecnn.images import SUFFIXES, read_image
 def frames(source: str) -> Iterator[np.ndarray]:
     """Yield images, uint8 [H, W, 3] in RGB, until the source ends."""
     if Path(source).is_dir():
-        for path in sorted(path for path in Path(source).iterdir() if path.suffix.lower() in SUFFIXES):
-            yield read_image(path)
+        yield from (read_image(path) for path in sorted(Path(source).iterdir()) if path.suffix.lower() in SUFFIXES)
         return
-    import cv2  # noqa: PLC0415 (only where a camera or a video is asked for)
-
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest one that waits
     try:
-        while True:
-            good, frame = capture.read()
-            if not good:
-                return
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
-        capture.release()
+        import cv2  # noqa: PLC0415 (only where a camera or a video is asked for)
+    except ImportError:
+        raise SystemExit("error: cameras and videos need OpenCV: pip install opencv-python-headless") from None
+    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
+    if not capture.isOpened():
+        raise SystemExit(f"error: expected the number of a camera, a video or a folder of images, got {source}")
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not the oldest one that waits
+    while (frame := capture.read()[1]) is not None:
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    capture.release()
 
 
 def main() -> None:
-    """Print the best label of each frame, and how long it took."""
+    """Print the best label of each frame and how long it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("source")
@@ -53,4 +52,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (edgecnn.EdgecnnError, OSError, KeyboardInterrupt) as error:
+        sys.exit(f"error: {error}" if str(error) else 130)

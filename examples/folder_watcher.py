@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 import edgecnn
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm"}
+from edgecnn.images import SUFFIXES
 
 
 def sizes(folder: Path) -> dict[Path, int]:
@@ -25,22 +24,20 @@ def label(classifier: edgecnn.Classifier, path: Path) -> None:
     """Print the best label of one image."""
     try:
         best = classifier.classify(path, top=1)[0]
+        print(f"{path}\t{best.label}\t{best.probability:.3f}", flush=True)
     except edgecnn.EdgecnnError as error:
         print(f"{path}: {error}", file=sys.stderr)
-    else:
-        print(f"{path}\t{best.label}\t{best.probability:.3f}", flush=True)
 
 
 def main() -> None:
     """Look at the folder until Ctrl-C, or once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--once", action="store_true", help="label what is there and end")
     parser.add_argument("--seconds", type=float, default=0.5, help="between two looks")
     asked = parser.parse_args()
-    # The preset for a device that does other work as well: no waiting threads, little memory.
-    with edgecnn.load(asked.model, preset="embedded") as classifier:
+    with edgecnn.load(asked.model, preset="embedded") as classifier:  # no waiting threads, little memory
         done: set[Path] = set()
         before = sizes(asked.folder) if asked.once else {}
         while True:
@@ -50,10 +47,13 @@ def main() -> None:
                 label(classifier, path)
                 done.add(path)
             if asked.once:
-                return
+                break
             before = now
             time.sleep(asked.seconds)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (edgecnn.EdgecnnError, OSError, ValueError, KeyboardInterrupt) as error:
+        sys.exit(f"error: {error}" if str(error) else 130)

@@ -5,54 +5,54 @@
 An application on the same machine does what `ask` does; nothing but the standard library is needed for it.
 """
 
+import argparse
 import json
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def start(model: str) -> "tuple[subprocess.Popen[str], str]":
+    """Return a server that answers, and its URL."""
+    command = [sys.executable, "-m", "edgecnn", "serve", model, "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    for line in server.stderr:
+        print(line, end="", file=sys.stderr)
+        if line.startswith("ready on "):
+            return server, line.removeprefix("ready on ").strip()
+    raise SystemExit("error: the service did not start")
 
 
-def wait_until_ready(base: str, server: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    """Return when the service answers; raise when it has ended or takes too long."""
-    end = time.monotonic() + seconds
-    while server.poll() is None and time.monotonic() < end:
-        try:
-            urllib.request.urlopen(f"{base}/v2/health/ready", timeout=1).close()
-            return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    raise SystemExit("the service did not start")
-
-
-def ask(base: str, image: Path) -> object:
-    """Return what the service says of one image file."""
-    request = urllib.request.Request(f"{base}/classify?top=3", data=image.read_bytes())
-    request.add_header("Content-Type", "image/png")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+def ask(base: str, image: bytes) -> object:
+    """Return what the service says of the content of an image file."""
+    request = urllib.request.Request(f"{base}/classify?top=3", image, {"Content-Type": "application/octet-stream"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"error: {json.load(error)['error']}") from None
 
 
 def main() -> None:
     """Serve MODEL, ask about IMAGE, stop."""
-    model, image = sys.argv[1:]
-    base = f"http://127.0.0.1:{(port := free_port())}"
-    with subprocess.Popen([sys.executable, "-m", "edgecnn", "serve", model, "--port", str(port)]) as server:
-        try:
-            wait_until_ready(base, server)
-            print(json.dumps(ask(base, Path(image))))
-        finally:
-            server.terminate()  # requests that are under way are answered first
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("image", type=Path)
+    asked = parser.parse_args()
+    image = asked.image.read_bytes()
+    server, base = start(asked.model)
+    try:
+        print(json.dumps(ask(base, image)))
+    finally:
+        server.terminate()  # requests that are under way are answered first
+        server.communicate()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"error: {error}")

@@ -21,7 +21,7 @@ from edgecnn.classifier import Classifier
 from edgecnn.errors import BadInput, DeadlineExceeded, EdgecnnError, InferenceError, Overloaded
 from edgecnn.runtimes.base import Array, Feeds, Session
 from edgecnn.specs import EngineInfo, TensorSpec
-from edgecnn.testing.models import REFERENCE, TINY, TINY_BATCH1
+from edgecnn.testing.models import TINY, TINY_BATCH1, read_reference
 
 SOON_S = 20
 LONG_MS = 60_000.0
@@ -132,7 +132,7 @@ def test_an_image_may_be_changed_as_soon_as_it_is_submitted(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [TINY, TINY_BATCH1], ids=["free", "fixed"])
 def test_prepared_rows_get_the_models_outputs(path: Path) -> None:
-    reference = np.load(REFERENCE)
+    reference = read_reference()
     with edgecnn.load(path) as single, Batcher(single) as batcher:
         futures = [batcher.submit_feeds({"input": one[None]}) for one in reference["input"]]
         logits = np.concatenate([future.result(SOON_S)["logits"] for future in futures])
@@ -199,7 +199,7 @@ def test_a_full_queue_refuses_at_once_or_after_a_while(session: Doubling) -> Non
             lambda: batcher.submit_feeds(row(9), block_s=None, deadline_s=0.01),
             lambda: batcher.submit(np.zeros((8, 8), np.uint8)),
         ):
-            with pytest.raises(Overloaded, match="2 requests wait already"):
+            with pytest.raises(Overloaded, match="the queue is full: 2 requests in it"):
                 call()
         with ThreadPoolExecutor(1) as threads:
             blocked = threads.submit(batcher.submit_feeds, row(3), block_s=None)

@@ -13,7 +13,7 @@ import edgecnn
 from edgecnn.errors import BadInput, Overloaded
 from edgecnn.runtimes.base import Array, Feeds
 from edgecnn.testing.fakes import FakeSession
-from edgecnn.testing.models import REFERENCE, TINY
+from edgecnn.testing.models import TINY, read_reference
 
 FEEDS = {"x": np.zeros((1, 3), np.float32)}
 SOON_S = 10
@@ -141,7 +141,7 @@ def test_options_of_load_belong_to_a_file() -> None:
 def test_a_file_is_opened_as_load_does(path: Path | str) -> None:
     pytest.importorskip("onnxruntime")
     images = list(np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8))
-    reference = np.load(REFERENCE)
+    reference = read_reference()
     with edgecnn.Pool(path, 2, options=edgecnn.OpenOptions(threads=1)) as pool, edgecnn.load(TINY) as single:
         assert pool.info().threads == 1
         assert pool.artifact.spec.network == "tiny"

@@ -14,6 +14,7 @@ from edgecnn.batching.requestqueue import Request, RequestQueue, Taken
 from edgecnn.batching.stats import BatcherStats
 from edgecnn.errors import DeadlineExceeded, Overloaded
 from edgecnn.runtimes.base import Array
+from edgecnn.units import count_of
 
 CLOSED = "this batcher is closed"
 
@@ -45,6 +46,11 @@ class Workers:
         self._sizes: Counter[int] = Counter()
         self._waited_ns = 0
         self._longest_ns = 0
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing
 
     def start(self, count: int) -> None:
         """Start the threads. They do not keep the process alive."""
@@ -113,7 +119,10 @@ class Workers:
             raise RuntimeError(CLOSED)
         if self._queue.full:
             self._counts["refused"] += 1
-            raise Overloaded(f"{len(self._queue)} requests wait already", "try again later, or allow a longer queue")
+            raise Overloaded(
+                f"the queue is full: {count_of(len(self._queue), 'request')} in it",
+                "try again later, or allow a longer queue",
+            )
 
     def _sweep(self) -> None:
         """Make room in a full queue: what has expired or was cancelled need not wait for a worker."""

@@ -9,7 +9,7 @@ import click
 from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.options import backend_option, json_option, refuse_null, threads_option, trust_engine_option
 from edgecnn.cli.output import print_json, print_table
-from edgecnn.images import read_image
+from edgecnn.images import MAX_PIXELS
 from edgecnn.runtimes import AUTO
 
 
@@ -20,6 +20,11 @@ from edgecnn.runtimes import AUTO
 @backend_option
 @threads_option
 @trust_engine_option
+@click.option(
+    "--max-megapixels",
+    type=click.FloatRange(0, min_open=True),
+    help=f"Larger images are refused; each takes 7 MB meanwhile.  [default: {MAX_PIXELS / 1e6:.1f}]",
+)
 @json_option
 def predict(
     model: Path,
@@ -28,6 +33,7 @@ def predict(
     backend: str,
     threads: int | None,
     trust_engine: bool,
+    max_megapixels: float | None,
     as_json: bool,
 ) -> None:
     """Print the most probable labels of IMAGES by MODEL.
@@ -41,8 +47,9 @@ def predict(
     refuse_null(backend)
     options = edgecnn.OpenOptions(threads=threads, trust_engine=trust_engine)
     backend = chosen_backend(backend, edgecnn.load_artifact(model), options) if backend == AUTO else backend
-    with edgecnn.load(model, backend=backend, options=options) as classifier:
-        answers = [(path, classifier.classify(read_image(path), top=top)) for path in images]
+    max_pixels = None if max_megapixels is None else max(1, round(max_megapixels * 1e6))
+    with edgecnn.load(model, backend=backend, options=options, max_pixels=max_pixels) as classifier:
+        answers = [(path, classifier.classify(path, top=top)) for path in images]
     if as_json:
         print_json([{"image": path, "predictions": best} for path, best in answers])
         return

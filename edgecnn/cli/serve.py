@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from re import fullmatch
@@ -62,7 +63,7 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
     "--queue-size", default=64, show_default=True, type=click.IntRange(1), help="Requests that wait; more get 503."
 )
 @click.option("--max-body-mb", default=32.0, show_default=True, type=_ABOVE_0, help="Of a request; more gets 413.")
-@click.option("--max-megapixels", default=16.0, show_default=True, type=_ABOVE_0, help="Of an image; more gets 400.")
+@click.option("--max-megapixels", default=16.0, show_default=True, type=_ABOVE_0, help="Of an image; more gets 413.")
 @click.option(
     "--max-in-flight", default=128, show_default=True, type=click.IntRange(1), help="At a time; more get 503."
 )
@@ -90,9 +91,10 @@ def serve(model: Path, **asked: Any) -> None:
     _check_packages()
     from edgecnn.serve.server import bind
 
+    if settings.backend == AUTO:
+        measured = settings.options()
+        settings = replace(settings, backend=chosen_backend(AUTO, edgecnn.load_artifact(model), measured))
     options, backend = settings.options(), settings.backend
-    if backend == AUTO:
-        backend = chosen_backend(backend, edgecnn.load_artifact(model), options)
     workers = settings.workers or _workers(backend, options)
     # Before the model, which may take long to open.
     with (
@@ -174,6 +176,8 @@ def _run(
             "put a proxy that does in front of it",
             err=True,
         )
+    # The parser of forms logs what clients send it; they are told in the answer.
+    logging.getLogger("python_multipart").addHandler(logging.NullHandler())
     url = address(listening)
     say(f"{service.name} on {classifier.info().backend}, {url}/v2/models/{service.name}")
     lost = serve_until_ended(service, listening, on_ready=lambda: say(f"ready on {url}"), drain_s=settings.drain)

@@ -15,6 +15,9 @@ from edgecnn.data.dataset import Image, Split, folder_name
 from edgecnn.errors import BadInput
 from edgecnn.images import SUFFIXES, read_image
 
+# Photographs of any camera: who evaluates or calibrates has a machine that holds one of them decoded (0.5 GB).
+_MOST_PIXELS = 1 << 26
+
 _PARTS = {"train": ("train",), "calibration": ("calibration", "train"), "test": ("test", "val")}
 
 
@@ -104,7 +107,7 @@ class _LazyImages(Sequence[Image]):
     def __getitem__(self, index: int | slice) -> Image | _LazyImages:
         if isinstance(index, slice):
             return _LazyImages(self.files[index])
-        return read_image(self.files[index])
+        return read_image(self.files[index], max_pixels=_MOST_PIXELS)
 
 
 def _files(root: Path) -> Iterator[Path]:

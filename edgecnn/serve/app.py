@@ -25,6 +25,8 @@ from edgecnn.serve.service import VERSION, Service
 _HEADER_LENGTH = "inference-header-content-length"
 _DEFAULT_TOP = 5
 
+_ROUTES = "POST /classify, POST /v2/models/NAME/infer; GET /v2, /v2/models/NAME, /v2/health/ready, /metrics"
+
 # Status of a request whose sender has gone; nobody sees it but the metrics. As nginx has it.
 _GONE = 499
 
@@ -87,7 +89,12 @@ class _Routes:
         self._check_model(request)
         header = request.headers.get(_HEADER_LENGTH)
         if header is not None and not (header.isascii() and header.isdecimal() and len(header) < 19):
-            raise BadInput("Inference-Header-Content-Length", expected="a whole number", got=header[:40])
+            raise BadInput(
+                "Inference-Header-Content-Length",
+                "it is the length of the JSON object at the front",
+                expected="a whole number of bytes",
+                got=header[:40],
+            )
         end_s = self._service.deadline()
         with self._service.in_flight:
             body = await read_body(request, self._service.limits, end_s)
@@ -113,9 +120,9 @@ class _Routes:
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", VERSION)
         if name != self._service.name:
-            raise Problem(404, f"unknown model {name[:100]!r}; this server has {self._service.name}")
+            raise Problem(404, f"unknown model {name[:100]!r} (this server has {self._service.name})")
         if version != VERSION:
-            raise Problem(404, f"unknown version {version[:100]!r} of {name}; there is {VERSION}")
+            raise Problem(404, f"unknown version {version[:100]!r} of {name} (there is {VERSION})")
 
 
 class _Measured:
@@ -152,7 +159,15 @@ class _Measured:
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
-    return _reply({"error": error.detail}, error.status_code, dict(error.headers or {}))
+    """Return the answer to a request for which there is no route."""
+    path, headers = request.url.path[:100], dict(error.headers or {})
+    text = error.detail
+    if error.status_code == 404:
+        text = f"there is nothing at {path!r} ({_ROUTES})"
+    elif error.status_code == 405:
+        allowed = sorted(headers.get("Allow", "another method").split(", "))
+        text = f"{path}: expected {' or '.join(allowed)}, got {request.method[:20]}"
+    return _reply({"error": text}, error.status_code, headers)
 
 
 def _reply(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -9,9 +9,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgecnn.errors import BadInput, DeadlineExceeded, EdgecnnError, Overloaded, UsageError
+from edgecnn.images import NoImage, TooManyPixels
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+# Kinds of errors and their status, RFC 9110; the first that fits counts.
+_STATUS: tuple[tuple[type[EdgecnnError], int], ...] = (
+    (TooManyPixels, 413),
+    (NoImage, 415),
+    (UsageError, 400),
+    (Overloaded, 503),
+    (DeadlineExceeded, 504),
+    (EdgecnnError, 500),
+)
 
 _BUSY_HEADERS = {"retry-after": "1"}
 # The rest of a body that is not read would be taken for the next request.
@@ -65,13 +76,15 @@ def problem_of(error: Exception) -> Problem | None:
     """Return how an error is told over HTTP; None for one that is a bug or a failure of the engine."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, UsageError):
-        return Problem(400, str(error))
-    if isinstance(error, Overloaded):
-        return Problem(503, str(error), _BUSY_HEADERS)
-    if isinstance(error, DeadlineExceeded):
-        return Problem(504, str(error))
-    return Problem(500, str(error)) if isinstance(error, EdgecnnError) else None
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return Problem(status, str(error), _BUSY_HEADERS if status == 503 else None)
+    return None
+
+
+def ending() -> Problem:
+    """Return what a request is told that comes when the model is about to go."""
+    return Problem(503, "this server is shutting down (send it to another one, or again later)", _BUSY_HEADERS | _CLOSE)
 
 
 @dataclass(slots=True)
@@ -88,7 +101,9 @@ class InFlight:
 
     def __enter__(self) -> InFlight:
         if self.now >= self.most:
-            raise Problem(503, f"{self.now} requests are in flight already; try again later", _BUSY_HEADERS | _CLOSE)
+            raise Problem(
+                503, f"the server is full: {self.now} requests are in flight (try again later)", _BUSY_HEADERS | _CLOSE
+            )
         self.now += 1
         return self
 
@@ -108,11 +123,13 @@ async def read_body(request: Request, limits: Limits, end_s: float) -> bytes:
         Problem: 413 for one that is, or says it is, too large (no more than that is read); 408 for one that does not
             come in time; 415 for a compressed one.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise Problem(415, "a compressed body is not understood; send it as it is", _CLOSE)
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        text = f"the body: expected no Content-Encoding, got {encoding[:40]} (send it as it is)"
+        raise Problem(415, text, _CLOSE)
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > limits.body_bytes:
-        raise _too_large(limits)
+        raise _too_large(limits, announced[:40])
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     late = False
@@ -131,7 +148,8 @@ async def read_body(request: Request, limits: Limits, end_s: float) -> bytes:
             raise
         if hasattr(task, "uncancel"):
             task.uncancel()
-        raise Problem(408, f"the body did not come within {limits.deadline_s:g} s", _CLOSE) from None
+        text = f"the body did not come within {limits.deadline_s:g} s (send all of it at once)"
+        raise Problem(408, text, _CLOSE) from None
     finally:
         timer.cancel()
 
@@ -142,10 +160,11 @@ async def _read(request: Request, limits: Limits) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > limits.body_bytes:
-            raise _too_large(limits)
+            raise _too_large(limits, "more")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _too_large(limits: Limits) -> Problem:
-    return Problem(413, f"the body is larger than {limits.body_bytes} bytes", _CLOSE)
+def _too_large(limits: Limits, got: str) -> Problem:
+    text = f"the body: expected at most {limits.body_bytes} bytes, got {got} (send less at once)"
+    return Problem(413, text, _CLOSE)

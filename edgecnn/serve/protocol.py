@@ -39,6 +39,9 @@ DATATYPES = {
 # Parameters of a tensor that ask for what this server does not do; passing over them would give a wrong answer.
 _REFUSED = ("shared_memory_region", "classification")
 
+# What a request looks like.
+_EXAMPLE = 'send {"inputs":[{"name":"...","datatype":"FP32","shape":[...],"data":[...]}]}'
+
 # Kind of a dtype -> what JSON may have for it.
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
 
@@ -93,8 +96,13 @@ def parse_request(body: bytes, header_length: int | None) -> InferRequest:
     """
     length = len(body) if header_length is None else header_length
     if not 0 <= length <= len(body):
-        raise BadInput("Inference-Header-Content-Length", expected=f"0 to {len(body)}", got=str(length))
-    data = _json_object(body[:length])
+        raise BadInput(
+            "Inference-Header-Content-Length",
+            "it is the length of the JSON object, without the binary data behind it",
+            expected=f"0 to {len(body)}, the length of the body",
+            got=str(length),
+        )
+    data = _json_object(body[:length], alone=header_length is None)
     parameters = _object(data, "parameters", "request")
     request_id = data.get("id")
     if request_id is not None and not isinstance(request_id, str):
@@ -107,6 +115,30 @@ def parse_request(body: bytes, header_length: int | None) -> InferRequest:
         binary=binary,
         timeout_s=_timeout_s(parameters),
     )
+
+
+def check_fits(specs: Sequence[TensorSpec], feeds: Mapping[str, Array], hint: str) -> None:
+    """Return if inputs are those of a model, but for sizes that have to be equal; errors use the protocol's names.
+
+    Args:
+        specs: of the model's inputs.
+        feeds: name -> array.
+        hint: for the error.
+
+    Raises:
+        BadInput: a missing or unknown input, another datatype or shape.
+    """
+    names = [spec.name for spec in specs]
+    if set(feeds) != set(names):
+        raise BadInput("inputs", hint, expected=", ".join(names), got=", ".join(feeds)[:200] or "none")
+    for spec in specs:
+        array = feeds[spec.name]
+        wanted, got = DATATYPES[spec.dtype], DATATYPES[array.dtype.name]
+        if wanted != got:
+            raise BadInput(f"input {spec.name}: datatype", hint, expected=wanted, got=got)
+        sizes = [-1 if isinstance(size, str) else size for size in spec.shape]
+        if len(sizes) != array.ndim or any(a not in (-1, b) for a, b in zip(sizes, array.shape, strict=True)):
+            raise BadInput(f"input {spec.name}: shape", hint, expected=str(sizes), got=str(list(array.shape)))
 
 
 def render_answer(
@@ -141,26 +173,38 @@ def render_answer(
     return (b"".join((head, *blobs)), len(head)) if blobs else (head, None)
 
 
-def _json_object(text: bytes) -> dict[str, Any]:
+def _json_object(text: bytes, *, alone: bool) -> dict[str, Any]:
+    """Return the JSON object of a request.
+
+    Args:
+        text: of it.
+        alone: it should be all of the body; else the header says where it ends.
+    """
+    if not text.strip():
+        raise BadInput("the request", _EXAMPLE, expected="a JSON object", got="no bytes")
     try:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"the request is not JSON: {error}"[:200]) from None
+        where = "" if alone else f" in the {len(text)} bytes that Inference-Header-Content-Length says"
+        goes_on = not isinstance(error, json.JSONDecodeError) or error.msg == "Extra data"
+        hint = "binary data behind it need the header Inference-Header-Content-Length" if alone and goes_on else ""
+        raise BadInput(f"the request is not JSON{where}: {error}"[:250], hint) from None
     if not isinstance(data, dict):
-        raise BadInput("request", expected="a JSON object", got=_kind(data))
+        raise BadInput("the request", _EXAMPLE, expected="a JSON object", got=_kind(data))
     return data
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON; send the tensor as binary data")
+    raise BadInput(f"the request is not JSON: {name}", "send the tensor as binary data")
 
 
-def _inputs(data: dict[str, Any], body: bytes, start: int) -> dict[str, Array]:
+def _inputs(data: dict[str, Any], body: bytes, length: int) -> dict[str, Array]:
     feeds: dict[str, Array] = {}
-    for tensor in _objects(data, "inputs"):
+    start = length
+    for tensor in _objects(data, "inputs", _EXAMPLE):
         name = _text(tensor, "name", "input")
         if name in feeds:
-            raise BadInput(f"input {name} is there twice")
+            raise BadInput("inputs", "leave one out", expected="each name once", got=f"{name[:100]} twice")
         where = f"input {name}"
         dtype = _dtype(tensor, where)
         shape = _shape(tensor, where)
@@ -168,14 +212,20 @@ def _inputs(data: dict[str, Any], body: bytes, start: int) -> dict[str, Array]:
         _refuse(parameters, where)
         size = parameters.get("binary_data_size")
         if (size is None) == ("data" not in tensor):
-            raise BadInput(where, expected="either data or the parameter binary_data_size", got="both or neither")
+            got = "neither" if size is None else "both"
+            raise BadInput(where, expected="either data or the parameter binary_data_size", got=got)
         if size is None:
             feeds[name] = _from_json(tensor["data"], dtype, shape, where)
         else:
             feeds[name] = _from_binary(body, start, size, dtype, shape, where)
             start += size
     if start != len(body):
-        raise BadInput("binary data", expected=f"{start} bytes in all", got=str(len(body)))
+        raise BadInput(
+            "binary data behind the JSON object",
+            "the sum of all binary_data_size has to be its length",
+            expected=f"{start - length} bytes",
+            got=str(len(body) - length),
+        )
     return feeds
 
 
@@ -189,7 +239,7 @@ def _outputs(data: dict[str, Any], binary: bool) -> tuple[tuple[str, bool], ...]
         _refuse(parameters, f"output {name}")
         wanted.append((name, _flag(parameters, "binary_data", f"output {name}", binary)))
     if len({name for name, _ in wanted}) < len(wanted):
-        raise BadInput("outputs: one is there twice")
+        raise BadInput("outputs", "leave one out", expected="each name once", got="one twice")
     return tuple(wanted)
 
 
@@ -199,7 +249,8 @@ def _timeout_s(parameters: dict[str, Any]) -> float | None:
     if timeout_us is None or timeout_us == 0:
         return None
     if type(timeout_us) is not int or not 0 < timeout_us < 1 << 63:
-        raise BadInput("timeout", expected="a number of microseconds", got=_kind(timeout_us))
+        got = str(timeout_us)[:40] if type(timeout_us) in (int, float) else _kind(timeout_us)
+        raise BadInput("timeout", expected="a whole number of microseconds above 0", got=got)
     return timeout_us / 1e6
 
 
@@ -280,13 +331,16 @@ def _shape(tensor: dict[str, Any], where: str) -> tuple[int, ...]:
 def _refuse(parameters: dict[str, Any], where: str) -> None:
     for name in _REFUSED:
         if name in parameters:
-            raise BadInput(f"{where}: this server does not know the parameter {name}")
+            raise BadInput(
+                f"{where}: this server does not know the parameter {name}",
+                "leave it out, and send and take tensors as data or binary_data",
+            )
 
 
-def _objects(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _objects(data: dict[str, Any], key: str, hint: str = "") -> list[dict[str, Any]]:
     items = data.get(key)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise BadInput(key, expected="a list of objects", got=_kind(items))
+        raise BadInput(key, hint, expected="a list of objects", got=_kind(items))
     return items
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,24 @@ from edgecnn.batcher import Batcher
 from edgecnn.batching.rows import batch_of
 from edgecnn.blank import zero_feeds
 from edgecnn.errors import BadInput, DeadlineExceeded
+from edgecnn.imageinput import check_image_input
 from edgecnn.images import decode_image
-from edgecnn.serve.limits import InFlight, Limits
-from edgecnn.serve.protocol import InferRequest, check_datatypes, parse_request, render_answer, tensor_metadata
+from edgecnn.serve.limits import InFlight, Limits, Problem, ending
+from edgecnn.serve.protocol import (
+    InferRequest,
+    check_datatypes,
+    check_fits,
+    parse_request,
+    render_answer,
+    tensor_metadata,
+)
 from edgecnn.serve.uploads import image_bytes
+from edgecnn.specs import sized_inputs
 
 if TYPE_CHECKING:
     from edgecnn.classifier import Classifier, Prediction
     from edgecnn.pool import Pool
+    from edgecnn.runtimes.base import Array
 
 VERSION = "1"
 """The only version of the model."""
@@ -69,6 +81,7 @@ class Service:
         self._threads = ThreadPoolExecutor(_DECODERS, "edgecnn-decode")
         self._lock = threading.Lock()
         self._settled: list[asyncio.Future[None]] = []
+        self._no_images = _why_no_images(classifier)
 
     def metadata(self) -> dict[str, Any]:
         """Return what the protocol tells about the model."""
@@ -94,22 +107,31 @@ class Service:
 
         Raises:
             BadInput: the request is not as the protocol or the model has it.
+            Problem: 503, the model is about to go.
             Overloaded: too many requests wait.
             DeadlineExceeded: no answer came in time.
             InferenceError: the engine failed.
         """
         binary = header_length is not None and header_length <= _AT_ONCE_BYTES
-        request = await self._work(len(body), parse_request, body, header_length, at_once=binary)
+        request: InferRequest = await self._work(len(body), parse_request, body, header_length, at_once=binary)
         self._check_outputs(request)
         left_s = self._left_s(end_s)
         allowed_s = self.limits.deadline_s
         if request.timeout_s is not None and request.timeout_s < left_s:
             left_s = allowed_s = request.timeout_s
-        outputs = await self._answer(self.batcher.submit_feeds(request.feeds, deadline_s=left_s), left_s, allowed_s)
+        outputs = await self._answer(self._submit_feeds(request, left_s), left_s, allowed_s)
         return render_answer(request, outputs, model=self.name, version=VERSION)
 
     async def classify(self, body: bytes, content_type: str, top: int, end_s: float) -> list[Prediction]:
-        """Return the most probable classes of the image in a body, best first; raises as `infer`."""
+        """Return the most probable classes of the image in a body, best first.
+
+        Raises:
+            Problem: as `infer`; 404 for a model that takes no images, 415 for a body of another kind.
+            BadInput: what is no image, or `top` below 1.
+            Overloaded, DeadlineExceeded, InferenceError: as `infer`.
+        """
+        if self._no_images:
+            raise Problem(404, self._no_images)
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
         pixels = body[:2] in _PIXELS and len(body) <= _PIXELS_AT_ONCE_BYTES
@@ -122,9 +144,30 @@ class Service:
         """End the threads; further calls do nothing."""
         self._threads.shutdown()
 
+    def _submit_feeds(self, request: InferRequest, left_s: float) -> Future[dict[str, Array]]:
+        with self._ending_told():
+            try:
+                return self.batcher.submit_feeds(request.feeds, deadline_s=left_s)
+            except BadInput:
+                # In the words of the protocol, where it has some for this.
+                hint = f"GET /v2/models/{self.name} tells names, datatypes and shapes"
+                check_fits(self.batcher.inputs, request.feeds, hint)
+                raise
+
     def _submit_image(self, body: bytes, content_type: str, top: int, end_s: float) -> Future[list[Prediction]]:
         image = decode_image(image_bytes(body, content_type), name="the image", max_pixels=self.limits.pixels)
-        return self.batcher.submit(image, top=top, deadline_s=self._left_s(end_s))
+        with self._ending_told():
+            return self.batcher.submit(image, top=top, deadline_s=self._left_s(end_s))
+
+    @contextmanager
+    def _ending_told(self) -> Iterator[None]:
+        """Tell a request that the batcher does not take any more what it can do, in place of a RuntimeError."""
+        try:
+            yield
+        except RuntimeError:
+            if self.batcher.closed:
+                raise ending() from None
+            raise
 
     def _left_s(self, end_s: float) -> float:
         """Return how long a request may still take; raise DeadlineExceeded where that is no time."""
@@ -144,7 +187,11 @@ class Service:
         """Call here what is short, in a thread what would hold up the event loop."""
         if at_once or size <= _AT_ONCE_BYTES:
             return call(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        try:
+            working = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        except RuntimeError:  # its threads have ended
+            raise ending() from None
+        return await working
 
     async def _answer(self, future: Future[Any], left_s: float, allowed_s: float) -> Any:
         """Wait for a batcher's future; where nobody waits any more, it is cancelled.
@@ -184,7 +231,23 @@ class Service:
 
 
 def _late(allowed_s: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"no answer within {allowed_s:g} s", "send fewer requests at once")
+    return DeadlineExceeded(f"no answer within {allowed_s:g} s", "allow more time, or send fewer requests at once")
+
+
+def _why_no_images(classifier: Classifier | Pool[Classifier]) -> str:
+    """Return why a model does not classify images, in words for who asked it to; empty where it does."""
+    spec, shape = classifier.artifact.spec, classifier.outputs[0].shape
+    use = "send prepared tensors to /v2/models/NAME/infer"
+    try:
+        check_image_input(classifier.artifact, classifier.inputs)
+    except BadInput:
+        return f"this model takes no images: its file does not say how they become its input ({use})"
+    classes = [size for size in shape[1:] if isinstance(size, int)]
+    if spec.labels and len(classes) == len(shape) - 1 and math.prod(classes) != len(spec.labels):
+        return (
+            f"this model cannot name classes: its file has {len(spec.labels)} labels for {math.prod(classes)} ({use})"
+        )
+    return ""
 
 
 def _settle(done: asyncio.Future[None]) -> None:
@@ -203,10 +266,11 @@ def warm_up(classifier: Classifier | Pool[Classifier], *, max_batch: int, worker
     """
     end_s = time.monotonic() + _WARM_S
     free = isinstance(batch_of(classifier.inputs, classifier.outputs), str)
+    inputs = sized_inputs(classifier.inputs, classifier.artifact.spec.preprocess)
     with ThreadPoolExecutor(workers) as threads:
         for size in (max_batch, *range(1, max_batch)) if free else (1,):
             try:
-                feeds = zero_feeds(classifier.inputs, batch=size)
+                feeds = zero_feeds(inputs, batch=size)
             except BadInput:
                 return
             runs = [threads.submit(classifier.run, feeds) for _ in range(2 * workers)]

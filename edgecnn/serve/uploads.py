@@ -32,10 +32,12 @@ def image_bytes(body: bytes, content_type: str) -> bytes:
         content = body
     else:
         raise Problem(
-            415, f"expected image/*, application/octet-stream or multipart/form-data, got {kind or 'no type'}"
+            415,
+            "Content-Type: expected image/*, application/octet-stream or multipart/form-data, "
+            f"got {kind[:100] or 'none'} (send the image file as it is, or as the field {FIELD} of a form)",
         )
     if not content:
-        raise BadInput("the image has no bytes")
+        raise BadInput("the image", "send the content of the file", expected="an image file", got="no bytes")
     return content
 
 
@@ -51,17 +53,20 @@ def _field(body: bytes, boundary: str) -> bytes:
     from python_multipart.exceptions import FormParserError  # noqa: PLC0415 (needed for forms only)
     from python_multipart.multipart import MultipartParser  # noqa: PLC0415
 
+    if not boundary:
+        raise BadInput("Content-Type", "let the HTTP client write it", expected="a form's boundary", got="none")
     form = _Form()
     try:
         parser = MultipartParser(boundary.encode("latin-1"), form.callbacks())  # type: ignore[arg-type]
         parser.write(body)
         parser.finalize()
     except (FormParserError, UnicodeEncodeError) as error:
-        raise BadInput(f"the form is damaged: {error}"[:200]) from None
+        raise BadInput(f"the form is damaged: {error}"[:200], "let an HTTP client write it") from None
     if not form.ended:
-        raise BadInput("the form is cut short")
+        raise BadInput("the form is cut short", "send all of it")
     if form.image is None:
-        raise BadInput("the form", expected=f"a field {FIELD}", got=", ".join(form.names)[:100] or "no field")
+        got = ", ".join(form.names)[:100] or "no field"
+        raise BadInput("the form", f"rename the field to {FIELD}", expected=f"a field {FIELD}", got=got)
     return bytes(form.image)
 
 

@@ -41,6 +41,48 @@ def test_it_is_under_60_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_it_tells_how_to_use_it(path: Path) -> None:
+    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert f"python examples/{path.name} models/" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("camera_loop.py", [TINY], "error: the following arguments are required: source"),
+        ("camera_loop.py", ["none.onnx", "."], "error: none.onnx does not exist"),
+        ("camera_loop.py", [TINY, "none"], "error: "),
+        ("folder_watcher.py", [TINY], "error: the following arguments are required: folder"),
+        ("folder_watcher.py", ["none.onnx", "."], "error: none.onnx does not exist"),
+        ("folder_watcher.py", [TINY, "none", "--once"], "No such file or directory: 'none'"),
+        (
+            "folder_watcher.py",
+            [TINY, ".", "--seconds", "-1"],
+            "error: sleep length must be non-negative",
+        ),
+        ("web_service.py", [TINY], "error: the following arguments are required: image"),
+        ("web_service.py", [TINY, "none.png"], "No such file or directory: 'none.png'"),
+        ("web_service.py", ["none.onnx", EXAMPLES / "web_service.py"], "error: none.onnx does not exist"),
+        ("web_service.py", [TINY, EXAMPLES / "web_service.py"], "is not an image of a known format"),
+    ],
+)
+def test_what_is_wrong_is_told_without_a_traceback(
+    tmp_path: Path, name: str, arguments: list[object], told: str
+) -> None:
+    if name == "web_service.py" and arguments[-1] == EXAMPLES / name:
+        pytest.importorskip("uvicorn")
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sum("error:" in line for line in done.stderr.splitlines()) <= 2
+    assert done.stdout == ""
+
+
 def test_the_folder_watcher_labels_what_it_can(images: Path) -> None:
     (images / "bad.png").write_bytes(b"no image")
     done = _run("folder_watcher.py", images, "--once")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from edgecnn.testing.models import TINY
 SOON_S = 20
 TENSOR = {"name": "input", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.5] * 64}
 INFER = "/v2/models/tiny/infer"
+LOOK = "GET /v2/models/tiny tells names, datatypes and shapes"
 PPM = b"P6 2 2 255\n" + bytes(12)
 
 
@@ -107,7 +109,9 @@ def test_a_full_queue_is_503_with_retry_after() -> None:
             tasks = await one.occupied(client, 2)
             refused = await client.post(INFER, json={"inputs": [TENSOR]})
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-            assert refused.json() == {"error": "1 requests wait already (try again later, or allow a longer queue)"}
+            assert refused.json() == {
+                "error": "the queue is full: 1 request in it (try again later, or allow a longer queue)"
+            }
             image = await client.post("/classify", content=PPM, headers={"content-type": "image/x-portable-pixmap"})
             assert image.status_code == 503
             text = (await client.get("/metrics")).text
@@ -272,11 +276,11 @@ def test_an_infer_request_that_does_not_fit_the_model_is_400() -> None:
 
         async def work(client: httpx.AsyncClient) -> None:
             for change, text in (
-                ({"name": "x"}, "inputs: expected input, got x"),
-                ({"datatype": "FP64"}, "input input: expected float32, got float64"),
-                ({"shape": [64]}, "expected shape [N, 1, 8, 8], got [64]"),
+                ({"name": "x"}, f"inputs: expected input, got x ({LOOK})"),
+                ({"datatype": "FP64"}, f"input input: datatype: expected FP32, got FP64 ({LOOK})"),
+                ({"shape": [64]}, f"input input: shape: expected [-1, 1, 8, 8], got [64] ({LOOK})"),
                 ({"shape": [0, 1, 8, 8], "data": []}, "whole numbers of at least 1, got [0, 1, 8, 8]"),
-                ({"shape": [2, 1, 8, 8], "data": [0] * 128}, "rows: expected at most 1, got 2"),
+                ({"shape": [2, 1, 8, 8], "data": [0] * 128}, "rows: expected at most 1, got 2 (split the request"),
             ):
                 answer = await client.post(INFER, json={"inputs": [{**TENSOR, **change}]})
                 assert answer.status_code == 400
@@ -286,6 +290,49 @@ def test_an_infer_request_that_does_not_fit_the_model_is_400() -> None:
 
         one.ask(work)
         assert one.batcher.stats().submitted == 0
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_model_that_is_about_to_go_is_503_and_not_a_failure(large: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that an application ends by itself closes these before the last connection is gone."""
+    with bench() as one:
+        (one.service if large else one.batcher).close()
+
+        async def work(client: httpx.AsyncClient) -> None:
+            padding = b" " * (100_000 if large else 0)
+            told = await client.post(INFER, content=json.dumps({"inputs": [TENSOR]}).encode() + padding)
+            kind = {"content-type": "image/x-portable-pixmap"}
+            image = await client.post("/classify", content=PPM + bytes(3 * len(padding)), headers=kind)
+            for answer in (told, image):
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                assert answer.headers["connection"] == "close"
+                assert answer.json()["error"].startswith("this server is shutting down (")
+
+        one.ask(work)
+    assert not caplog.records
+
+
+def test_a_model_that_cannot_name_images_has_no_classify() -> None:
+    spec = load_artifact(TINY).spec
+    for change, text in (
+        ({"preprocess": None}, "this model takes no images: its file does not say how"),
+        ({"labels": ("a", "b")}, "this model cannot name classes: its file has 2 labels for 3"),
+    ):
+        session = Gated()
+        artifact = replace(load_artifact(TINY), spec=replace(spec, **change))  # type: ignore[arg-type]
+        with Batcher(Classifier(artifact, session), max_wait_ms=0) as batcher:
+            one = Bench.__new__(Bench)
+            one.service = Service(Classifier(artifact, session), batcher, name="tiny", limits=Limits())
+
+            async def work(client: httpx.AsyncClient, text: str = text) -> None:
+                refused = await client.post("/classify", content=PPM, headers={"content-type": "image/x-anything"})
+                assert refused.status_code == 404
+                assert text in refused.json()["error"]
+                assert str(TINY.parent) not in refused.text
+                assert (await client.post(INFER, json={"inputs": [TENSOR]})).status_code == 200
+
+            one.ask(work)
+            one.service.close()
 
 
 def test_values_that_json_does_not_have_come_back_as_null() -> None:

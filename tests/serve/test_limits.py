@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecnn.errors import BadInput, DeadlineExceeded, InferenceError, Overloaded, UnknownName
+from edgecnn.images import NoImage, TooManyPixels
 from edgecnn.serve.limits import InFlight, Limits, Problem, problem_of
 
 
@@ -12,6 +13,8 @@ from edgecnn.serve.limits import InFlight, Limits, Problem, problem_of
     ("error", "status"),
     [
         (BadInput("x"), 400),
+        (TooManyPixels("x"), 413),
+        (NoImage("x"), 415),
         (UnknownName("x", "y", ["z"]), 400),
         (Overloaded("x"), 503),
         (DeadlineExceeded("x"), 504),

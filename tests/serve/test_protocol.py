@@ -178,7 +178,7 @@ def test_bad_json_tensors(change: dict[str, Any], text: str) -> None:
     ("size", "shape", "data", "text"),
     [
         (8, [2], b"1234567", "expected 8 bytes of binary data, got 7"),
-        (8, [2], b"123456789", "binary data: expected"),
+        (8, [2], b"123456789", "binary data behind the JSON object: expected 8 bytes, got 9 (the sum"),
         (9, [2], b"123456789", "expected 8 bytes for shape [2], got 9"),
         (-8, [2], b"", "expected 8 bytes for shape"),
         (True, [2], b"", "expected 8 bytes for shape"),
