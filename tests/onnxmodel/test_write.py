@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecnn.onnxgraph import read_graph
-from edgecnn.onnxwrite import Op, model_file
+from edgecnn.onnxmodel.graph import read_graph
+from edgecnn.onnxmodel.write import Op, model_file
 from edgecnn.specs import TensorSpec
 
 onnx = pytest.importorskip("onnx")

@@ -10,12 +10,17 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgecnn.errors import BadInput
-from edgecnn.protowire import Buffer, Malformed, fields, text
+from edgecnn.onnxmodel.protowire import Buffer, Malformed, fields, text
 from edgecnn.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from edgecnn.values import dataclass
 
 # TensorProto.DataType of onnx.proto -> numpy name.
 DTYPES = {
@@ -238,5 +243,8 @@ def _string_field(buffer: Buffer, start: int, stop: int, wanted: int) -> str:
 def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
-    near = sorted(other.name for other in path.parent.glob(f"*{path.suffix or '.onnx'}"))[:8]
-    return f"{path.parent} has {', '.join(near)}" if near else f"{path.parent} has no models: edgecnn export NAME"
+    for folder in (path.parent, path.parent / "models"):
+        near = sorted(other.name for other in folder.glob(f"*{path.suffix or '.onnx'}"))[:8]
+        if near:
+            return f"{folder} has {', '.join(near)}"
+    return f"{path.parent} has no models: edgecnn export NAME"

@@ -1,6 +1,6 @@
 """The nodes and small constants of an .onnx file, read without the onnx package: what a check before an engine needs.
 
-Message and field numbers: onnx/onnx.proto of the ONNX specification. `edgecnn.onnxheader` reads the outline.
+Message and field numbers: onnx/onnx.proto of the ONNX specification. `edgecnn.onnxmodel.header` reads the outline.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.onnxheader import DTYPES, model_bytes, value_info
-from edgecnn.protowire import Buffer, Malformed, fields, text, varint
+from edgecnn.onnxmodel.header import DTYPES, model_bytes, value_info
+from edgecnn.onnxmodel.protowire import Buffer, Malformed, fields, text, varint
 from edgecnn.specs import TensorSpec
 
 # Larger constants are weights: their values are not read.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.errors import BadInput
-from edgecnn.onnxheader import DTYPES, OnnxHeader, read_header
+from edgecnn.onnxmodel.header import DTYPES, OnnxHeader, read_header
 from edgecnn.specs import TensorSpec
 
 MODELS = sorted((Path(onnx.__file__).parent / "backend/test/data").rglob("*.onnx"))
@@ -283,6 +283,11 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         read_header(tmp_path / "lenet5.onnx")
     assert caught.value.hint == f"{tmp_path} has no models: edgecnn export NAME"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "c.onnx").touch()
+    with pytest.raises(BadInput) as caught:
+        read_header(tmp_path / "lenet5.onnx")
+    assert caught.value.hint == f"{tmp_path}/models has c.onnx"
     for name in ("b.onnx", "a.onnx", "notes.txt"):
         (tmp_path / name).touch()
     with pytest.raises(BadInput) as caught:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.onnxgraph import Attribute
-from edgecnn.onnxheader import DTYPES
-from edgecnn.protowire import length_field, number_field
+from edgecnn.onnxmodel.graph import Attribute
+from edgecnn.onnxmodel.header import DTYPES
+from edgecnn.onnxmodel.protowire import length_field, number_field
 from edgecnn.specs import TensorSpec
 
 _NUMBERS = {name: number for number, name in DTYPES.items()}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.onnxgraph import read_graph
-from edgecnn.onnxshapes import _RULES, TensorType, infer_types
+from edgecnn.onnxmodel.formrules import FORM_RULES
+from edgecnn.onnxmodel.graph import read_graph
+from edgecnn.onnxmodel.layerrules import LAYER_RULES
+from edgecnn.onnxmodel.shapes import TensorType, infer_types
 from edgecnn.testing.models import TINY, TINY_INT8
 
 onnx = pytest.importorskip("onnx")
@@ -26,7 +28,7 @@ def check_outputs(path: Path) -> tuple[int, set[str]]:
     """Hold the outputs of a model against what it states; return how many could be told, and the operators in it."""
     model = onnx.load(path)
     kinds = {node.op_type for node in model.graph.node}
-    if not kinds <= set(_RULES) or model.opset_import[0].version < 6:
+    if not kinds <= {*LAYER_RULES, *FORM_RULES} or model.opset_import[0].version < 6:
         return 0, set()
     inputs = {info.name: found for info in model.graph.input if (found := fixed_type(info)) is not None}
     graph = read_graph(path)

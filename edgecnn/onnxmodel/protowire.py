@@ -37,7 +37,10 @@ def fields(buffer: Buffer, start: int, stop: int) -> Iterator[tuple[int, int, in
     """
     position = start
     while position < stop:
-        tag, position = varint(buffer, position, stop)
+        # Nearly all tags and lengths are one byte, which is worth a look before the call.
+        tag, position = buffer[position], position + 1
+        if tag > 0x7F:
+            tag, position = varint(buffer, position - 1, stop)
         number, wire = tag >> 3, tag & 7
         if number == 0:
             raise Malformed("field number 0")
@@ -46,7 +49,9 @@ def fields(buffer: Buffer, start: int, stop: int) -> Iterator[tuple[int, int, in
             yield number, value, None
             continue
         if wire == 2:
-            length, position = varint(buffer, position, stop)
+            length, position = buffer[position] if position < stop else 0xFF, position + 1
+            if length > 0x7F:
+                length, position = varint(buffer, position - 1, stop)
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         else:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.errors import BadInput
-from edgecnn.onnxgraph import read_graph
+from edgecnn.onnxmodel.graph import read_graph
 from edgecnn.testing.models import TINY, TINY_INT8
 
 MODELS = sorted((Path(onnx.__file__).parent / "backend/test/data").rglob("*.onnx"))
