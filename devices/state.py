@@ -32,6 +32,7 @@ class DeviceState:
         temperature_c: the hottest sensor of the processor.
         frequency_khz: mean of the online cores, as the governor last set it.
         fastest_khz: the greatest of the same; idle cores may be slow without a fault.
+        base_khz: what the fastest core holds with all cores at work, where its driver tells (intel_pstate); above it is turbo.
         load_average: processes that ran or waited, over the last minute.
         cgroup_throttled_us: how long the container's quota has held its processes back, over its life.
         thermal_throttle_count: sum of x86's throttling counters, those of the package once for every core.
@@ -42,6 +43,7 @@ class DeviceState:
     temperature_c: float | None = None
     frequency_khz: int | None = None
     fastest_khz: int | None = None
+    base_khz: int | None = None
     load_average: float | None = None
     cgroup_throttled_us: int | None = None
     thermal_throttle_count: int | None = None
@@ -59,6 +61,7 @@ def read_state(root: Path = Path("/")) -> DeviceState:
         temperature_c=_temperature_c(root),
         frequency_khz=round(sum(frequencies) / len(frequencies)) if frequencies else None,
         fastest_khz=max(frequencies, default=None),
+        base_khz=max(cpu_integers(root, "cpufreq/base_frequency"), default=None),
         load_average=_load_average(root),
         cgroup_throttled_us=_cgroup_throttled_us(root),
         thermal_throttle_count=_total(matching(root, f"{CPUS}/cpu[0-9]*/thermal_throttle/*_count")),

@@ -90,6 +90,7 @@ class Power:
         readings: of the sensor within the window.
         failed_readings: readings that failed, over the whole measurement.
         longest_gap_s: longest time between two readings in the window.
+        other_cores: processors that other processes kept busy on average, idle phases included; null where unknown.
         reason: why power is null, or net power is.
         fix: what to do about it.
     """
@@ -117,6 +118,7 @@ class Power:
     readings: int | None = None
     failed_readings: int | None = None
     longest_gap_s: float | None = None
+    other_cores: float | None = None
     reason: str | None = None
     fix: str = ""
 

@@ -1,30 +1,18 @@
 """The record: one measurement, one JSON line, with everything that decides what it may be compared with.
 
-`append` writes a line and flushes it to the disk, `read` gives the records back and survives a last line that was cut
-short. The dataclasses below are the format `edgecnn.result/1`; its JSON schema and the page in docs/ are generated
-from them.
+The dataclasses below are the format `edgecnn.result/1`; its JSON schema and the page in docs/ are generated from them.
+`edgecnn.resultlines` writes and reads the lines.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import FileIO
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from edgecnn.errors import BadInput, ResultsError
-from edgecnn.jsonform import from_json, json_schema, to_json
 from edgecnn.powerspec import ModelledPower, Power
 from edgecnn.specs import Accuracy, EngineInfo, Precision, Step
 
 SCHEMA = "edgecnn.result/1"
-
-_START = b'{"schema":"edgecnn.result/'
-_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 Status = Literal["ok", "failed", "skipped"]
 Verdict = Literal["valid", "suspect", "invalid"]
@@ -120,7 +108,7 @@ class Plan:
         min_runs: samples at least.
         min_seconds: seconds of sampling at least.
         max_seconds: sampling stops here even when `min_runs` is not reached.
-        seed: of the input values.
+        seed: of the input values, of the arrivals of a scenario, and of the bootstrap.
         timed: what lies inside the timed region: "run" (one call from host arrays to host arrays), "device" (the same
             without the copies between host and device), "app" (from uint8 images to labels: preprocessing, the run,
             softmax and the five best classes).
@@ -130,6 +118,7 @@ class Plan:
         scenario: load pattern in the style of MLPerf, "server" for example; null for runs one after the other.
         qps: queries per second of the scenario "server".
         sustain_seconds: how long it ran without a pause for the curve over time, null where that was not asked for.
+        latency_bound_ns: latency that 99% of the queries of the scenario "server" must not exceed, null without one.
     """
 
     batch: int
@@ -145,16 +134,18 @@ class Plan:
     scenario: str | None = None
     qps: float | None = None
     sustain_seconds: float | None = None
+    latency_bound_ns: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One measured quantity; every summary can be recomputed from the samples.
+    """One measured quantity; every summary but that of "throughput", which has none, can be recomputed from the samples.
 
     Attributes:
         name: "latency", "throughput", "load", "first_run", "memory_peak", ...
         unit: "ns", "images/s", "bytes", ...
-        samples: raw values in order of measurement.
+        samples: raw values in order of measurement. "throughput" has none: it is the batch over those of "latency", with a
+            scenario its `samples_per_second`.
         n: number of samples.
         min: least sample.
         median: middle sample.
@@ -185,16 +176,18 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What the graph needs by its shapes: an estimate, which no metric is made from.
+    """What the model needs by its graph: an estimate, which no metric is made from.
 
     Attributes:
-        weights_bytes: of all constants of the file, once; an engine that repacks them may hold them twice.
-        activations_bytes: most that is alive at a time, null where a shape cannot be told.
-        note: what the estimate does not cover.
+        weights_bytes: of the constants, in the form that the engine keeps them in where that is known.
+        activations_bytes: most that is alive at a time of a run, null where a shape cannot be told.
+        session_bytes: what the engine keeps besides weights, null where that is not known.
+        note: what the estimate is about and does not cover.
     """
 
     weights_bytes: int
     activations_bytes: int | None = None
+    session_bytes: int | None = None
     note: str = ""
 
 
@@ -207,9 +200,16 @@ class ScenarioFigures:
         samples_per_second: samples over the time from the first arrival to the end of the last query.
         percent: the percentile that the scenario is about, null for "offline".
         tail_ns: latency that it does not exceed, with 99% confidence by the early-stopping rule; null with too few queries.
-        queries: how many there were.
+        queries: how many there were, those without an answer included.
         queries_needed: how many that rule asks for, null for "offline".
         notes: what the figures fall short of, and what to do.
+        qps: queries per second that arrived, of "server" alone.
+        bound_ns: latency bound of "server", null without one.
+        over_bound: queries above it.
+        bound_held: whether `percent` of the queries are below the bound: true with 99% confidence by the early-stopping
+            rule, false where more were above it than may be, null between the two (too few queries) and without a bound.
+        unanswered: queries that still waited when the server was left, after twice the time in which they arrived: with any
+            the rate was not held; null with the other scenarios.
     """
 
     title: str
@@ -219,6 +219,11 @@ class ScenarioFigures:
     queries: int
     queries_needed: int | None
     notes: tuple[str, ...] = ()
+    qps: float | None = None
+    bound_ns: float | None = None
+    over_bound: int | None = None
+    bound_held: bool | None = None
+    unanswered: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +304,8 @@ class Record:
         provenance: where the record comes from.
         footprint: memory that the graph needs by its shapes, null where the file is no ONNX graph.
         scenario: figures of the plan's scenario, null without one.
-        power: what a sensor measured, or the reason why none did; null where power was not asked for.
+        power: what a sensor measured, or null figures with the reason: that there is no sensor, or that power was not asked
+            for. Null in a record that failed, and in one of a version that did not know power.
         modelled_w: power that was computed; never a measurement, and never beside one without saying so.
     """
 
@@ -321,144 +327,3 @@ class Record:
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
-
-
-def append(path: Path, records: Iterable[Record]) -> None:
-    """Append records to a .jsonl file, one line each, flushed to the disk line by line.
-
-    A last line that an earlier crash cut short is closed first, so that it spoils nothing but itself.
-
-    Raises:
-        ResultsError: the file cannot be written, or a record holds a number that JSON has no word for.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: a line is one write in append mode, which keeps lines of two processes apart.
-        with path.open("ab", buffering=0) as file:
-            if file.tell() and not _ends_with_newline(path):
-                file.write(b"\n")
-            for record in records:
-                _write_line(file, _line(record, path))
-    except OSError as error:
-        raise ResultsError(f"cannot be written: {error.strerror}", path=str(path)) from None
-
-
-def read(path: Path) -> Iterator[Record]:
-    """Yield the records of a .jsonl file in order.
-
-    A line that breaks off was cut short by a crash or a full disk; it is passed over, also where `append` closed it later.
-
-    Raises:
-        ResultsError: the file cannot be read, or a line is not a record of a known schema.
-    """
-    for _, found in scan(path):
-        if isinstance(found, ResultsError):
-            raise found
-        yield found
-
-
-def scan(path: Path) -> Iterator[tuple[int, Record | ResultsError]]:
-    """Yield (line number, record) in order as `read` does, and instead of raising the error of a foreign line.
-
-    Raises:
-        ResultsError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                # Zeros are what a power cut leaves of blocks that were not written yet.
-                line = raw.strip(b"\0\t\r\n ")
-                found = _parse(line, path, number) if line else None
-                if found is not None:
-                    yield number, found
-    except OSError as error:
-        raise ResultsError(f"cannot be read: {error.strerror}", path=str(path)) from None
-
-
-def dumps(record: Record) -> str:
-    """Return the record as one line of JSON, without the newline.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    text = json.dumps(to_json(record), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    # Bytes of a file name that are not UTF-8 are lone surrogates in Python; as escapes they are JSON.
-    return text.encode(errors="backslashreplace").decode()
-
-
-def loads(text: str) -> Record:
-    """Return the record of one line.
-
-    Raises:
-        BadInput: not a record of a known schema; the message names the key.
-    """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}") from None
-    return _from_plain(data)
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of a record."""
-    document = json_schema(Record, title=SCHEMA)
-    # A default makes it easy to write, but no reader takes a line without it.
-    document["$defs"]["Record"]["required"].insert(0, "schema")
-    return document
-
-
-def _from_plain(data: Any) -> Record:
-    name = data.get("schema") if isinstance(data, dict) else None
-    if name != SCHEMA:
-        raise BadInput("schema", "a newer edgecnn wrote this? upgrade to read it", expected=SCHEMA, got=repr(name))
-    return from_json(Record, data, where="record", ignore_unknown=True)
-
-
-def _parse(line: bytes, path: Path, number: int) -> Record | ResultsError | None:
-    try:
-        return _from_plain(json.loads(line))
-    except BadInput as error:
-        return ResultsError(error.message, path=str(path), line=number, key=_key(error), hint=error.hint)
-    except (ValueError, RecursionError) as error:
-        if _cut_short(line):
-            return None
-        return ResultsError(f"not JSON: {error}", path=str(path), line=number)
-
-
-def _key(error: BadInput) -> str:
-    return error.message.partition(":")[0].partition(" ")[0]
-
-
-def _cut_short(line: bytes) -> bool:
-    """Tell one record that breaks off, inside a string or before its last brace, from a foreign or damaged line."""
-    if not (line.startswith(_START) or _START.startswith(line)) or line.count(_START) > 1:
-        return False
-    outside = _JSON_STRING.sub(b"", line)
-    return b'"' in outside or outside.count(b"{") > outside.count(b"}")
-
-
-def _line(record: Record, path: Path) -> bytes:
-    try:
-        return dumps(record).encode() + b"\n"
-    except ValueError as error:
-        raise ResultsError(f"cannot be written: {error}", path=str(path)) from None
-
-
-def _write_line(file: FileIO, line: bytes) -> None:
-    """Write a whole line, or none of it where the disk is full."""
-    start, written = file.seek(0, os.SEEK_END), 0
-    try:
-        while written < len(line):
-            written += file.write(line[written:])
-        os.fsync(file.fileno())
-    except OSError:
-        # Another process may have appended since; its line is worth more than tidiness.
-        if written and file.seek(0, os.SEEK_END) == start + written:
-            file.truncate(start)
-        raise
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

@@ -23,6 +23,15 @@ def bytes_text(size: float | None) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
+def binary_bytes_text(size: int) -> str:
+    """Return a size in binary units, "256 KiB" or "1.5 MiB": of caches and memories, which come in powers of two."""
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift:
+            value = size / (1 << shift)
+            return f"{value:,.0f} {unit}" if value >= 10 or value == int(value) else f"{value:,.1f} {unit}"
+    return bytes_text(size)
+
+
 def percent_text(share: float | None) -> str:
     """Return a share of 0..1 as percent with two decimals, "93.15"; "-" for None."""
     return "-" if share is None else f"{100 * share:.2f}"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from edgecnn.devices.sensors.base import Channel, LiveMeter, LoggedMeter, Meter, MeterSpec, Moment, Reading
-from edgecnn.devices.sensors.catalog import Found, Missing, find_meters, meter_from
+from typing import TYPE_CHECKING
+
+from edgecnn.lazynames import lazy_names
+
+if TYPE_CHECKING:
+    from edgecnn.devices.sensors.base import Channel, LiveMeter, LoggedMeter, Meter, MeterSpec, Moment, Reading
+    from edgecnn.devices.sensors.catalog import Found, Missing, find_meters, meter_from
 
 __all__ = [
     "Channel",
@@ -18,3 +23,10 @@ __all__ = [
     "find_meters",
     "meter_from",
 ]
+
+_BASE = ("Channel", "LiveMeter", "LoggedMeter", "Meter", "MeterSpec", "Moment", "Reading")
+
+__getattr__ = lazy_names(
+    __name__,
+    {name: f"edgecnn.devices.sensors.{'base' if name in _BASE else 'catalog'}" for name in __all__},
+)

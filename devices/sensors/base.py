@@ -2,7 +2,7 @@
 
 Two kinds of meter. A `LiveMeter` is read while something runs: `read` gives joules since some start (a counter) or watts
 (a sampler). A `LoggedMeter` is another program's log, read afterwards and put on this machine's clock. Neither computes
-energy; `edgecnn.bench.energy` does, for all of them alike.
+energy; `edgecnn.bench.power.energy` does, for all of them alike.
 """
 
 from __future__ import annotations

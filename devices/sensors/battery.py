@@ -11,7 +11,7 @@ from pathlib import Path
 from edgecnn.devices.sensors.base import Channel, LiveMeter, MeterSpec
 from edgecnn.devices.sensors.files import ReadText, read_sensor_file, sensor_integer
 from edgecnn.devices.sysfs import matching
-from edgecnn.errors import SensorUnavailable
+from edgecnn.errors import SensorAbsent, SensorUnavailable
 from edgecnn.procfs import read_text
 
 # Gauges are asked anew every 1 to 30 s; none of them tells which.
@@ -69,7 +69,7 @@ def battery_meters(root: Path, *, read: ReadText = read_sensor_file) -> tuple[Ba
         read: how a file is read.
 
     Raises:
-        SensorUnavailable: there is no battery.
+        SensorAbsent: there is no battery.
     """
     folders = [
         folder
@@ -78,5 +78,5 @@ def battery_meters(root: Path, *, read: ReadText = read_sensor_file) -> tuple[Ba
         and (read_text(folder / "scope") or "").strip() != "Device"
     ]
     if not folders:
-        raise SensorUnavailable("battery: none in /sys/class/power_supply", "only portable devices have one")
+        raise SensorAbsent("battery: none in /sys/class/power_supply", "only portable devices have one")
     return tuple(BatteryMeter(folder, read=read) for folder in folders)

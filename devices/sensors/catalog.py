@@ -12,17 +12,19 @@ from edgecnn.devices.sensors.base import Meter
 from edgecnn.devices.sensors.battery import battery_meters
 from edgecnn.devices.sensors.csvlog import CsvMeter
 from edgecnn.devices.sensors.files import ReadText, read_sensor_file
-from edgecnn.devices.sensors.hwmon import GPU_DRIVERS, hwmon_meters
+from edgecnn.devices.sensors.hwmon import HwmonMeter, hwmon_meters, measures_the_machine
 from edgecnn.devices.sensors.jetson import jetson_meters
 from edgecnn.devices.sensors.nvml import nvml_meters
-from edgecnn.devices.sensors.plug import PlugMeter
+from edgecnn.devices.sensors.plug import PlugMeter, checked_address
 from edgecnn.devices.sensors.rapl import rapl_meters
 from edgecnn.devices.sensors.rpi5 import Runner, rpi5_meters
-from edgecnn.errors import BadInput, SensorUnavailable, UnknownName
+from edgecnn.errors import BadInput, SensorAbsent, SensorUnavailable, UnknownName
 from edgecnn.powerspec import Coverage
 
 FAMILIES = ("jetson", "rpi5", "rapl", "hwmon", "battery", "nvml")
 """Kinds of sensor that are looked for, in the order in which "auto" takes them; NVML sees the GPU alone."""
+
+_AUTO, _CSV, _PLUG = "auto", "csv:", ("http:", "https:")
 
 EXTERNAL_FIX = "an external meter measures any machine: --power csv:FILE or --power http://PLUG"
 
@@ -35,11 +37,13 @@ class Missing:
         name: of the kind or the meter.
         reason: why.
         fix: what to do about it.
+        absent: this machine does not have it, which is no fault.
     """
 
     name: str
     reason: str
     fix: str
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ def find_meters(
     Args:
         root: folder that stands for "/"; where it is another one's, neither commands nor NVML are tried unless given.
         run: how a command is run.
-        nvml: stands for the module pynvml.
+        nvml: gives NVML's functions.
         read: how a sensor's file is read.
     """
     meters: list[Meter] = []
@@ -72,7 +76,8 @@ def find_meters(
         try:
             found = find()
         except SensorUnavailable as error:
-            missing.append(Missing(name=family, reason=error.message, fix=error.hint))
+            absent = isinstance(error, SensorAbsent)
+            missing.append(Missing(name=family, reason=error.message, fix=error.hint, absent=absent))
             continue
         for meter in found:
             try:
@@ -88,6 +93,7 @@ def meter_from(
     root: Path = Path("/"),
     *,
     uses_gpu: bool = False,
+    gpu: str | None = None,
     run: Runner | None = None,
     nvml: Any = None,
     read: ReadText = read_sensor_file,
@@ -99,8 +105,9 @@ def meter_from(
             "http://PLUG".
         root: folder that stands for "/".
         uses_gpu: whether an NVIDIA GPU does the work, which "auto" then measures.
+        gpu: PCI address of that GPU, which says which of several is meant; None where unknown.
         run: how a command is run.
-        nvml: stands for the module pynvml.
+        nvml: gives NVML's functions.
         read: how a sensor's file is read.
 
     Raises:
@@ -108,27 +115,47 @@ def meter_from(
         UnknownName: no such meter.
         BadInput: the options of a CSV file or the address of a plug are wrong.
     """
-    if text.startswith("csv:"):
-        return csv_meter(text.removeprefix("csv:"))
-    if text.startswith(("http:", "https:")):
+    if text.startswith(_CSV):
+        return csv_meter(text.removeprefix(_CSV))
+    if text.startswith(_PLUG):
         return PlugMeter(text)
-    family = text.partition(":")[0]
-    if text != "auto" and family not in FAMILIES:
-        raise UnknownName("power meter", text, ("auto", *FAMILIES, "csv:FILE", "http://PLUG"))
-    wanted = _auto_order(uses_gpu) if text == "auto" else (family,)
+    family = _family(text)
+    wanted = _auto_order(uses_gpu) if text == _AUTO else (family,)
     finders = dict(_finders(root, run=run, nvml=nvml, read=read))
     reasons = []
     for name in wanted:
         try:
-            return _first(_meant(finders[name](), text, family=name))
+            return _first(_meant(finders[name](), text, family=name, gpu=gpu))
         except SensorUnavailable as error:
             reasons.append(error)
-    if text != "auto":
+    if text != _AUTO:
         raise reasons[0]
-    # Those that this machine could have say how: a fix for a chip that it lacks helps nobody.
-    near = [error for error in reasons if "chmod" in error.hint or "pip" in error.hint or "usermod" in error.hint]
+    # A fix for a chip that this machine lacks helps nobody.
+    near = [error for error in reasons if not isinstance(error, SensorAbsent)]
     hint = near[0].hint if near else EXTERNAL_FIX
     raise SensorUnavailable("no power sensor: " + "; ".join(error.message for error in reasons), hint)
+
+
+def check_meter(text: str) -> None:
+    """Return if a text means a meter, as far as that can be told without looking for it.
+
+    Args:
+        text: as `meter_from` takes it.
+
+    Raises:
+        UnknownName: no such kind of meter.
+        BadInput: the options of a CSV file or the address of a plug are wrong, or there is no such file.
+        SensorUnavailable: the name of a plug has no address.
+    """
+    if text.startswith(_CSV):
+        log = csv_meter(text.removeprefix(_CSV)).path
+        if not log.is_file():
+            hint = "start the meter's logging first, or state the path of its log"
+            raise BadInput("csv meter", hint, expected="a file that exists", got=str(log))
+    elif text.startswith(_PLUG):
+        checked_address(text)
+    else:
+        _family(text)
 
 
 def csv_meter(text: str) -> CsvMeter:
@@ -153,6 +180,18 @@ def csv_meter(text: str) -> CsvMeter:
     )
 
 
+def _family(text: str) -> str:
+    """Return the kind of meter that a text names, "auto" included.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    family = text.partition(":")[0]
+    if text != _AUTO and family not in FAMILIES:
+        raise UnknownName("power meter", text, (_AUTO, *FAMILIES, "csv:FILE", "http://PLUG"))
+    return family
+
+
 def _finders(
     root: Path, *, run: Runner | None, nvml: Any, read: ReadText
 ) -> Iterator[tuple[str, Callable[[], Sequence[Meter]]]]:
@@ -169,7 +208,7 @@ def _finders(
 
 def _nvml(root: Path, library: Any) -> Sequence[Meter]:
     if library is None and root != Path("/"):
-        raise SensorUnavailable("nvml: a recorded tree has no driver to ask", "measure on the machine itself")
+        raise SensorAbsent("nvml: a recorded tree has no driver to ask", "measure on the machine itself")
     return nvml_meters(library)
 
 
@@ -178,24 +217,36 @@ def _auto_order(uses_gpu: bool) -> tuple[str, ...]:
     return ("jetson", "nvml") if uses_gpu else tuple(name for name in FAMILIES if name != "nvml")
 
 
-def _meant(meters: Sequence[Meter], text: str, *, family: str) -> Sequence[Meter]:
+def _meant(meters: Sequence[Meter], text: str, *, family: str, gpu: str | None) -> Sequence[Meter]:
     """Return the meters of a family that a text means, the best first.
 
     Raises:
-        SensorUnavailable: none, or several GPUs; CUDA numbers them in another order than NVML.
+        SensorUnavailable: none, or several GPUs and none at the address; CUDA numbers them in another order than NVML.
         UnknownName: no meter of that name.
     """
-    if text not in ("auto", family):
+    if text not in (_AUTO, family):
         return _named(meters, text)
     if family == "nvml" and len(meters) > 1:
+        working = [meter for meter in meters if gpu and _address(meter.spec.name) == _address(gpu)]
+        if working:
+            return working
         names = ", ".join(meter.spec.name for meter in meters)
         raise SensorUnavailable(
             f"nvml: {len(meters)} GPUs and no word which: {names}", f"--power {meters[0].spec.name}"
         )
-    seeing = [meter for meter in meters if family != "hwmon" or not meter.spec.domain.startswith(GPU_DRIVERS)]
-    if text == "auto" and not seeing:
-        raise SensorUnavailable("hwmon: its chips measure GPUs alone", EXTERNAL_FIX)
-    return seeing if text == "auto" else meters
+    if text != _AUTO:
+        return meters
+    whole = [meter for meter in meters if not isinstance(meter, HwmonMeter) or measures_the_machine(meter)]
+    if not whole:
+        names = ", ".join(f"{meter.spec.name} ({meter.spec.domain})" for meter in meters)
+        raise SensorUnavailable(f"hwmon: parts of the machine alone: {names}", "name one to measure it alone")
+    return whole
+
+
+def _address(text: str) -> tuple[str, ...]:
+    """Return the end of a PCI address that both "nvml:00000000:01:00.0" and CUDA's "0000:01:00.0" have."""
+    *_, domain, bus, device = text.casefold().split(":")
+    return domain[-4:], bus, device
 
 
 def _named(meters: Sequence[Meter], text: str) -> Sequence[Meter]:

@@ -20,7 +20,7 @@ from edgecnn.devices.sensors.base import Channel, LoggedMeter, MeterSpec, Moment
 from edgecnn.errors import BadInput, MeasurementError, SensorUnavailable
 from edgecnn.powerspec import Coverage
 
-POWER_HEADER = re.compile(r"(?:power|watts?|p|w|mw)\b", re.IGNORECASE)
+POWER_HEADER = re.compile(r"(?:power|watts?|milliwatts?|p|[munk]?w)(?![a-z])", re.IGNORECASE)
 TIME_HEADER = re.compile(r"(?:time|date|t\b|utc)", re.IGNORECASE)
 
 STEP_NS = 20_000_000
@@ -31,6 +31,10 @@ SLEW = 0.0005
 
 # Rows from so long before and after the measurement, for the interpolation at its edges.
 _MARGIN_NS = 5_000_000_000
+
+_WORD = re.compile(r"[A-Za-z\u00b5]+")
+_UNITS_W = {"kw": 1e3, "w": 1.0, "watt": 1.0, "mw": 1e-3, "milliwatt": 1e-3, "uw": 1e-6, "\u00b5w": 1e-6, "nw": 1e-9}
+# No meter for this purpose says megawatts: "MW" is a way of writing mW.
 
 _SCALES_NS = ((1e17, 1), (1e14, 1_000), (1e11, 1_000_000), (0.0, 1_000_000_000))
 
@@ -57,7 +61,7 @@ class CsvMeter(LoggedMeter):
         coverage: Coverage | None = None,
         period_s: float = 1.0,
     ) -> None:
-        self._path = path
+        self.path = path
         self._time = time
         self._power = power
         self._offset_ns = round(offset_s * 1e9)
@@ -95,7 +99,7 @@ class CsvMeter(LoggedMeter):
     def _rows(self) -> list[tuple[int, float]]:
         """Return (Unix nanoseconds, watts) of every whole row, without those that repeat the one before word by word."""
         try:
-            text = self._path.read_text(encoding="utf-8-sig")
+            text = self.path.read_text(encoding="utf-8-sig")
         except OSError as error:
             hint = "state the path of the meter's log"
             raise SensorUnavailable(f"{self.spec.name}: cannot be read: {error.strerror}", hint) from None
@@ -111,7 +115,7 @@ class CsvMeter(LoggedMeter):
             _column(header, self._time, TIME_HEADER, "time"),
             _column(header, self._power, POWER_HEADER, "power"),
         )
-        scale = 1e-3 if re.search(r"mw|milliwatt", header[power], re.IGNORECASE) else 1.0
+        scale = unit_w(header[power])
         found: list[tuple[int, float]] = []
         for number, row in enumerate(rows[1:], start=2):
             if row:
@@ -130,6 +134,12 @@ class CsvMeter(LoggedMeter):
             f"{self.spec.name}: line {number}: expected a time with its zone and a power, got {','.join(row)[:80]!r}",
             "say which columns: csv:FILE?time=HEADER&power=HEADER",
         )
+
+
+def unit_w(header: str) -> float:
+    """Return the watts of a column's unit, by the last word of its header that is one; 1 where it names none."""
+    words = [word.lower().removesuffix("s") for word in _WORD.findall(header)]
+    return next((_UNITS_W[word] for word in reversed(words) if word in _UNITS_W), 1.0)
 
 
 _CLOCKS = "let NTP set both clocks, or state offset_s: csv:FILE?offset_s=SECONDS (the log's clock less this machine's)"

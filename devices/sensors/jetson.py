@@ -15,7 +15,7 @@ from edgecnn.devices.board import tree_strings
 from edgecnn.devices.sensors.base import Channel, LiveMeter, MeterSpec
 from edgecnn.devices.sensors.files import ReadText, read_sensor_file, sensor_integer
 from edgecnn.devices.sysfs import matching
-from edgecnn.errors import SensorUnavailable
+from edgecnn.errors import SensorAbsent, SensorUnavailable
 from edgecnn.procfs import read_integer, read_text
 
 _I2C = "sys/bus/i2c/drivers"
@@ -167,13 +167,12 @@ def jetson_meters(root: Path, *, read: ReadText = read_sensor_file) -> tuple[Jet
         read: how a file is read.
 
     Raises:
-        SensorUnavailable: not a Jetson, or one whose rails are not those of a known module.
+        SensorAbsent: not a Jetson.
+        SensorUnavailable: one without rails, or whose rails are not those of a known module.
     """
     compatible = tree_strings(root, "compatible")
     if not any(board.soc in compatible for board in BOARDS):
-        raise SensorUnavailable(
-            "jetson: the device tree names no Jetson", "only NVIDIA Jetson modules have these rails"
-        )
+        raise SensorAbsent("jetson: the device tree names no Jetson", "only NVIDIA Jetson modules have these rails")
     rails = jetson_rails(root)
     names = {rail.name for rail in rails}
     for board in BOARDS:

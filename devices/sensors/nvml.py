@@ -10,13 +10,11 @@ A GPU is named by its PCI address: NVML counts all GPUs in the order of their ad
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from edgecnn.devices.nvml import load_nvml
 from edgecnn.devices.sensors.base import Channel, LiveMeter, MeterSpec
-from edgecnn.errors import SensorUnavailable, first_line
-
-PACKAGE_FIX = "pip install 'edgecnn[power]'"
+from edgecnn.errors import SensorAbsent, SensorUnavailable, first_line
 
 _COUNTER_PERIOD_S = 0.1
 _POWER_PERIOD_S = 0.1
@@ -26,8 +24,10 @@ _POLL_S = 0.05
 _ACCURACY = 0.05
 _POWER_INSTANT = 186
 
+_NO_DRIVER = "LibraryNotFound"
+
 _FIXES = {
-    "LibraryNotFound": "install the NVIDIA driver; in a container: --gpus all",
+    _NO_DRIVER: "install the NVIDIA driver; in a container: --gpus all",
     "DriverNotLoaded": "sudo modprobe nvidia",
     "NoPermission": "ask the administrator for access to /dev/nvidiactl",
     "LibRmVersionMismatch": "reboot: the driver's kernel part is older than its library",
@@ -40,7 +40,7 @@ class NvmlMeter(LiveMeter):
     """One GPU.
 
     Args:
-        library: the module pynvml, initialised.
+        library: what gives NVML's functions, opened.
         handle: of the GPU.
         bus_id: its PCI address.
     """
@@ -112,13 +112,14 @@ def nvml_meters(library: Any = None) -> tuple[NvmlMeter, ...]:
     """Return a meter per GPU, "nvml:00000000:01:00.0" for example, in NVML's order.
 
     Args:
-        library: stands for the module pynvml; None imports it.
+        library: gives NVML's functions; None loads the driver's.
 
     Raises:
-        SensorUnavailable: no package, no driver, or no GPU that tells its power.
+        SensorAbsent: no driver, or one without a GPU.
+        SensorUnavailable: no GPU that tells its power.
     """
-    module = _library() if library is None else library
     try:
+        module = load_nvml() if library is None else library
         module.nvmlInit()
     except Exception as error:
         raise _unavailable(error, "nvml") from None
@@ -140,22 +141,16 @@ def _meters(library: Any) -> tuple[NvmlMeter, ...]:
         except Exception as error:
             failures.append(_unavailable(error, f"nvml: GPU {number}"))
     if not meters:
-        none = SensorUnavailable("nvml: the driver has no GPU", "is it bound to another driver? lspci -k says")
+        none = SensorAbsent("nvml: the driver has no GPU", "is it bound to another driver? lspci -k says")
         raise failures[0] if failures else none
     return tuple(meters)
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("pynvml")
-    except ImportError:
-        raise SensorUnavailable("nvml: needs the package nvidia-ml-py", PACKAGE_FIX) from None
 
 
 def _unavailable(error: BaseException, what: str) -> SensorUnavailable:
     name = type(error).__name__
     fix = next((fix for end, fix in _FIXES.items() if name.endswith(end)), "does nvidia-smi show its power?")
-    return SensorUnavailable(f"{what}: {first_line(error)}", fix)
+    kind = SensorAbsent if name.endswith(_NO_DRIVER) else SensorUnavailable
+    return kind(f"{what}: {first_line(error)}", fix)
 
 
 def _text(value: str | bytes) -> str:

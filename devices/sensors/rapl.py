@@ -1,8 +1,9 @@
 """RAPL: energy counters of Intel and AMD processors in /sys/class/powercap.
 
 Source: Linux, Documentation/power/powercap/powercap.rst: `energy_uj` counts microjoules and starts again at
-`max_energy_range_uj`. The counters move about once a millisecond (Intel SDM volume 3B, 16.10.3). Since the kernel's answer to
-CVE-2020-8694 (INTEL-SA-00389) only root may read them.
+`max_energy_range_uj`. The counters move about once a millisecond (Intel SDM volume 3B, 16.10.3). On AMD the same driver reads
+MSR_AMD_PKG_ENERGY_STATUS and, as "core", the MSR_AMD_CORE_ENERGY_STATUS of one core (Linux, drivers/powercap/intel_rapl_msr.c).
+Since the kernel's answer to CVE-2020-8694 (INTEL-SA-00389) only root may read them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from edgecnn.devices.sensors.base import Channel, LiveMeter, MeterSpec
 from edgecnn.devices.sensors.files import ReadText, read_sensor_file, sensor_integer
 from edgecnn.devices.sysfs import matching
-from edgecnn.errors import SensorUnavailable
+from edgecnn.errors import SensorAbsent, SensorUnavailable
 from edgecnn.powerspec import Coverage
 from edgecnn.procfs import read_integer, read_text
 
@@ -119,11 +120,11 @@ def rapl_meters(root: Path, *, read: ReadText = read_sensor_file) -> tuple[RaplM
         read: how a file is read.
 
     Raises:
-        SensorUnavailable: there are no such counters.
+        SensorAbsent: there are no such counters.
     """
     zones = rapl_zones(root)
     if not zones:
-        raise SensorUnavailable(
+        raise SensorAbsent(
             "rapl: no /sys/class/powercap/intel-rapl:0",
             "a virtual machine has none; on a PC: sudo modprobe intel_rapl_msr",
         )
@@ -160,4 +161,6 @@ def _note(kinds: set[str]) -> str:
         return "memory alone"
     if "package" in kinds:
         return "processor packages with caches and built-in graphics; without memory and the rest of the machine"
+    if kinds == {"core"}:
+        return "the cores of the package; on AMD one core alone, for each has a counter of its own and one is read"
     return "a part of the processor package"

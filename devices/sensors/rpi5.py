@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgecnn.devices.board import tree_model
 from edgecnn.devices.sensors.base import Channel, LiveMeter, MeterSpec
-from edgecnn.errors import SensorUnavailable
+from edgecnn.errors import SensorAbsent, SensorUnavailable
 from edgecnn.powerspec import ModelledPower
 
 Runner = Callable[[Sequence[str]], str]
@@ -90,11 +90,12 @@ def rpi5_meters(root: Path, *, run: Runner | None = None) -> tuple[Rpi5Meter, ..
         run: how the command is run; None runs it on this machine, which is refused where `root` is another one's.
 
     Raises:
-        SensorUnavailable: another board, or its command cannot be run or says no power.
+        SensorAbsent: another board.
+        SensorUnavailable: its command cannot be run, or says no power.
     """
     model = tree_model(root) or ""
     if not model.startswith(MODELS):
-        raise SensorUnavailable(
+        raise SensorAbsent(
             "rpi5: the device tree names no Raspberry Pi 5",
             "older Raspberry Pis measure no current: use an external meter (csv:FILE, http://PLUG)",
         )

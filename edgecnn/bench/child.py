@@ -15,6 +15,11 @@ from typing import IO
 from edgecnn.errors import MeasurementError
 
 _TICK_SECONDS = 0.5
+
+_QUIET_ENGINES = {"ORT_DISABLE_TELEMETRY": "1"}
+# From 1.29 on, ONNX Runtime's package for Linux starts threads of its own and sends what it ran to its maker while runs are
+# timed; nothing but this variable, read when it is imported, keeps it from that (onnxruntime, posix/telemetry_1ds.cc).
+
 _TAIL_BYTES = 8192
 _LAST_LINES = 3
 _LAST_CHARACTERS = 400
@@ -94,12 +99,19 @@ def last_words(text: str) -> str:
 def start_child(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Return a child with pipes and a session of its own, whose standard error goes to a file.
 
+    Its environment is this process's, with what keeps engines from doing work of their own beside the runs.
+
     Raises:
         MeasurementError: it cannot be started.
     """
     try:
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **_QUIET_ENGINES},
+            start_new_session=True,
         )
     except OSError as error:
         raise MeasurementError(f"the worker process cannot be started: {error.strerror}") from error

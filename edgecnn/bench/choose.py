@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifacts import file_sha256
-from edgecnn.bench.measure import measure
+from edgecnn.bench.measuring import measure
 from edgecnn.bench.plan import make_plan
 from edgecnn.devices.detect import detect
 from edgecnn.devices.profile import profile_backends
@@ -32,6 +33,9 @@ TIE = 0.05
 """Candidates that are this close to the fastest count as equal; the profile's order then decides."""
 
 _SCHEMA = "edgecnn.choice/1"
+
+# So long a choice holds whose measurements are in doubt, on a busy machine for example.
+_DOUBTFUL_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,11 @@ class Choice:
     candidates: tuple[Candidate, ...]
     remembered: bool = False
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether something speaks against one of the measurements."""
+        return any(one.median_ns is not None and one.reason for one in self.candidates)
+
 
 def choose_backend(
     artifact: Artifact,
@@ -79,7 +88,8 @@ def choose_backend(
     """Return the backend that runs a model fastest here.
 
     Every candidate that can run here is measured in a process of its own, unless an earlier process on this machine has
-    chosen for the same file, options, engine versions and number of threads.
+    chosen for the same file, options, engine versions and number of threads. A choice between measurements that are in
+    doubt is remembered for a day.
 
     Args:
         artifact: the model.
@@ -139,7 +149,7 @@ def _choose(
         raise RuntimeUnavailable(f"no backend runs {artifact.path} here: {reasons}", "edgecnn doctor says more")
     fastest = min(times, key=lambda name: times[name])
     backend = next(name for name, time_ns in times.items() if time_ns <= (1 + TIE) * times[fastest])
-    why = "the fastest that was measured"
+    why = "the fastest that was measured" if len(times) > 1 else "the only one that ran"
     if backend != fastest:
         why = f"as fast as {fastest} within {TIE:.0%}, and first in this device's order"
     return Choice(backend=backend, why=why, candidates=tuple(measured))
@@ -178,7 +188,9 @@ def _key(artifact: Artifact, device: Device, options: OpenOptions, batch: int, a
 
 def _recall(path: Path) -> Choice | None:
     try:
-        return from_json(Choice, json.loads(path.read_text(encoding="utf-8")))
+        known = from_json(Choice, json.loads(path.read_text(encoding="utf-8")))
+        age_ns = time.time_ns() - path.stat().st_mtime_ns
+        return None if known.in_doubt and age_ns > _DOUBTFUL_S * 1_000_000_000 else known
     except (OSError, ValueError, BadInput):
         return None
 

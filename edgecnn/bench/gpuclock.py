@@ -5,11 +5,9 @@ Bits: NVML API reference, nvmlClocksEventReasons (before driver 535: nvmlClocksT
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
 from pathlib import Path
-from typing import Any
 
+from edgecnn.bench.gpu import GPU_BACKENDS, Gpu
 from edgecnn.procfs import read_text
 from edgecnn.specs import EngineInfo
 
@@ -28,17 +26,14 @@ HELD_BACK = {
 REASONS_FILE = "run/edgecnn/gpu_clock_reasons"
 """Where a helper with more rights, or a test, may leave the bits as a number; it goes before NVML."""
 
-GPU_BACKENDS = ("cuda", "ort-trt", "trt")
-_LIBRARY = "libnvidia-ml.so.1"
-_FUNCTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 
-
-def read_gpu_reasons(info: EngineInfo, *, root: Path = Path("/")) -> int | None:
-    """Return NVML's bits for the first GPU; None for an engine that uses none, or where they cannot be read.
+def read_gpu_reasons(info: EngineInfo, gpu: Gpu | None, *, root: Path = Path("/")) -> int | None:
+    """Return NVML's bits for the GPU that an engine uses; None for one that uses none, or where they cannot be read.
 
     Args:
         info: what runs the model.
-        root: folder that stands for "/"; NVML is asked only for "/" itself.
+        gpu: that it runs on.
+        root: folder that stands for "/".
     """
     if info.backend not in GPU_BACKENDS:
         return None
@@ -46,25 +41,10 @@ def read_gpu_reasons(info: EngineInfo, *, root: Path = Path("/")) -> int | None:
     try:
         return int(text, 0)
     except ValueError:
-        return _by_nvml() if root == Path("/") else None
-
-
-def _by_nvml() -> int | None:
-    opened = _first_gpu()
-    if opened is None:
+        pass
+    if gpu is None:
         return None
-    function, handle = opened
-    bits = ctypes.c_ulonglong()
-    return bits.value if function(handle, ctypes.byref(bits)) == 0 else None
-
-
-@cache
-def _first_gpu() -> tuple[Any, ctypes.c_void_p] | None:
     try:
-        library = ctypes.CDLL(_LIBRARY)
-        function = next(getattr(library, name) for name in _FUNCTIONS if hasattr(library, name))
-        handle = ctypes.c_void_p()
-        done = library.nvmlInit_v2() == 0 and library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)) == 0
-    except (OSError, AttributeError, StopIteration):
+        return int(gpu.library.nvmlDeviceGetCurrentClocksEventReasons(gpu.handle))
+    except gpu.library.NVMLError:
         return None
-    return (function, handle) if done else None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgecnn.errors import BadInput
 from edgecnn.runtimes.base import Array
 from edgecnn.specs import TensorSpec
+from edgecnn.units import bytes_text
 
 _BYTES = {"int8": (-128, 128), "uint8": (0, 256)}
 # Integers of these widths are counts or indices: only the smallest are valid in any table.
@@ -55,6 +59,36 @@ def fitted_shape(spec: TensorSpec, *, batch: int) -> tuple[int, ...]:
             got="another symbolic dimension",
         )
     return (batch, *fixed)
+
+
+def check_fits(inputs: Sequence[TensorSpec], *, batch: int, left_bytes: int | None) -> None:
+    """Return if the inputs of a batch fit into memory; nothing is made for it.
+
+    Args:
+        inputs: the model's inputs.
+        batch: put in for a symbolic first dimension.
+        left_bytes: memory that is left, None where unknown.
+
+    Raises:
+        BadInput: they do not, or see `fitted_shape`.
+    """
+    needed = sum(math.prod(fitted_shape(spec, batch=batch)) * _item_bytes(spec.dtype) for spec in inputs)
+    if left_bytes is None or needed <= left_bytes:
+        return
+    most = left_bytes * batch // needed
+    raise BadInput(
+        "batch",
+        f"--batch {most} fits at most, with nothing left for the network itself",
+        expected=f"inputs of at most the {bytes_text(left_bytes)} of memory that are left",
+        got=f"{batch:,} images of {bytes_text(needed / batch)} each, {bytes_text(needed)}",
+    )
+
+
+def _item_bytes(dtype: str) -> int:
+    try:
+        return np.dtype(dtype).itemsize
+    except TypeError:
+        return 1
 
 
 def _values(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> Array:

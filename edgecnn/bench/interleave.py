@@ -14,9 +14,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.bench.footprint import footprint_of
+from edgecnn.bench.estimate.footprint import footprint_of
+from edgecnn.bench.interrupts import undisturbed
 from edgecnn.bench.job import Job
 from edgecnn.bench.memory import available_bytes
+from edgecnn.bench.neighbours import Neighbours
 from edgecnn.bench.plan import expected_seconds
 from edgecnn.bench.rounds import SUSTAIN_BLOCKS, block_for, rounds_for, turn
 from edgecnn.bench.running import Failed, Result, Running, State
@@ -104,7 +106,7 @@ def measure_jobs(
     """
     if rounds is not None and rounds < 1:
         raise BadInput("rounds", expected="at least 1", got=str(rounds))
-    note = "" if len(jobs) < 2 else too_large(jobs)
+    note = too_large(jobs)
     alone = len(jobs) < 2 or bool(note) or any(job.plan.sustain_seconds or job.plan.scenario for job in jobs)
     parts = [[place] for place in range(len(jobs))] if alone else [list(range(len(jobs)))]
     results: dict[int, Result] = {}
@@ -122,11 +124,13 @@ def measure_jobs(
 
 
 def too_large(jobs: Sequence[Job]) -> str:
-    """Return why these jobs cannot be in memory at the same time, empty where they can or where it cannot be told."""
+    """Return why these jobs can hardly be in memory at the same time, empty where they can or where it cannot be told."""
     left = available_bytes(jobs[0].root) if jobs else None
     needed = sum(needed_bytes(job) for job in jobs)
     if left is None or needed <= MEMORY_SHARE * left:
         return ""
+    if len(jobs) == 1:
+        return f"the model needs about {bytes_text(needed)} and {bytes_text(left)} are left: the kernel may end it"
     return (
         f"{len(jobs)} models need about {bytes_text(needed)} together and {bytes_text(left)} are left: "
         "measured one after the other, not in turn"
@@ -159,6 +163,7 @@ class _Group:
         self._note = note
         self._start_ns = time.perf_counter_ns()
         self._done = self._total = 0
+        self._neighbours = Neighbours(jobs[0].root)
 
     def run(self, give: OnResult) -> None:
         """Measure all; what came of each is given at the end, or when it fails."""
@@ -177,9 +182,11 @@ class _Group:
                     give_once(place)
             except KeyboardInterrupt:
                 said = f"stopped after {self._done} of {self._total} blocks"
-                for place, running in enumerate(self._all):
-                    if running.alive and running.seen and running.seen.blocks:
-                        give_once(place, interrupted=said)
+                with undisturbed():
+                    self._name_busiest()
+                    for place, running in enumerate(self._all):
+                        if running.alive and running.seen and running.seen.blocks:
+                            give_once(place, interrupted=said)
                 raise
 
     def _work(self) -> Iterator[int]:
@@ -193,6 +200,7 @@ class _Group:
             if not running.alive:
                 yield place
         rounds = self._rounds_of()
+        self._neighbours.begin()
         living = [running for running in self._all if running.alive]
         self._total = rounds * len(living) + len(living)
         self._tell()
@@ -206,6 +214,7 @@ class _Group:
         for place, running in enumerate(self._all):
             if running.alive:
                 yield from self._turn(place, _afterwards)
+        self._name_busiest()
         for place, running in enumerate(self._all):
             running.end()
             if running.alive:
@@ -224,6 +233,14 @@ class _Group:
         self._tell()
         if not running.alive:
             yield place
+
+    def _name_busiest(self) -> None:
+        """Tell all subjects which other processes used most since the first block."""
+        workers = [running.process for running in self._all if running.process is not None]
+        busiest = self._neighbours.busiest(own=workers)
+        for running in self._all:
+            if running.seen:
+                running.seen.busiest = busiest
 
     def _rounds_of(self) -> int:
         living = [running for running in self._all if running.alive]

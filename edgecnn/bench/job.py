@@ -1,4 +1,4 @@
-"""What the measuring parent and its worker say to each other: one request a line, one answer a line, all JSON.
+"""What the measuring parent and its worker say to each other; `edgecnn.bench.wire` puts it into lines.
 
     load      Job        -> Loaded      open the session
     first     -          -> FirstRun    the first run, in which engines finish their set-up
@@ -15,28 +15,25 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.bench.activity import Activity
+from edgecnn.bench.activity import CpuUse
 from edgecnn.bench.memory import Phase
 from edgecnn.devices.state import DeviceState
-from edgecnn.errors import BadInput, EdgecnnError, MeasurementError
-from edgecnn.jsonform import from_json, to_json
 from edgecnn.results import Plan, ScenarioFigures
 from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import Artifact, EngineInfo
 
-T = TypeVar("T")
-
 # Durations travel as base64 of 64-bit integers: a million numbers as text would be memory that the engine is blamed for.
 _WIRE_DTYPE = "<i8"
+
+_PIECE = 1536
+# A multiple of three, so that the base64 of no piece but the last ends in padding.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +133,7 @@ class Warmed:
         median_ns: of the runs that were last.
         memory: at the end.
         pss_bytes: proportional set size at the end, None where unknown.
+        gpu_bytes: what the process holds on its GPU at the end, None where there is none or the driver does not tell.
     """
 
     info: EngineInfo
@@ -145,6 +143,7 @@ class Warmed:
     median_ns: float
     memory: Phase | None
     pss_bytes: int | None
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +173,7 @@ class Block:
         end_ns: when it ended.
         before: the machine when it began.
         after: the machine when it ended.
-        activity: use of the processors meanwhile.
+        use: of the processors meanwhile.
         memory: at its end, without the durations themselves.
         cgroup_peak_bytes: as `read_cgroup_peak` tells it, None where that was reached before the session was opened.
         gpu_reasons: why the GPU's clock was held back (NVML's bits), None where there is no such GPU.
@@ -185,7 +184,7 @@ class Block:
     end_ns: int
     before: DeviceState
     after: DeviceState
-    activity: Activity | None = None
+    use: CpuUse | None = None
     memory: Phase | None = None
     cgroup_peak_bytes: int | None = None
     gpu_reasons: int | None = None
@@ -194,6 +193,23 @@ class Block:
     def samples_ns(self) -> NDArray[np.int64]:
         """Duration of each run, int64 [n], in order."""
         return decode_durations(self.durations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Timed:
+    """A block where it was measured: encoded, a long row would be memory that the engine is blamed for.
+
+    Attributes:
+        block: without its durations.
+        samples_ns: duration of each run, int64 [n], in order.
+    """
+
+    block: Block
+    samples_ns: NDArray[np.int64]
+
+    def whole(self) -> Block:
+        """Return the block with its durations."""
+        return replace(self.block, durations=encode_durations(self.samples_ns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +255,13 @@ class GarbledError(Exception):
 
 def encode_durations(durations_ns: NDArray[np.int64]) -> str:
     """Return durations as base64 of little-endian 64-bit integers."""
-    return base64.b64encode(durations_ns.astype(_WIRE_DTYPE, copy=False).tobytes()).decode()
+    return b"".join(encode_in_pieces(durations_ns)).decode()
+
+
+def encode_in_pieces(durations_ns: NDArray[np.int64]) -> Iterator[bytes]:
+    """Yield the same piece by piece: however long the row, it takes some kilobytes."""
+    for start in range(0, durations_ns.size, _PIECE):
+        yield base64.b64encode(durations_ns[start : start + _PIECE].astype(_WIRE_DTYPE, copy=False).tobytes())
 
 
 def decode_durations(text: str) -> NDArray[np.int64]:
@@ -255,96 +277,3 @@ def decode_durations(text: str) -> NDArray[np.int64]:
     if not values.size or values.min() < 0:
         raise GarbledError("durations: expected at least one, none below 0")
     return values.astype(np.int64)
-
-
-def encode_request(name: str, value: object = None) -> bytes:
-    """Return the line of a request.
-
-    Args:
-        name: as in the module's table.
-        value: the dataclass that goes with it.
-    """
-    return _line({name: to_json(value)})
-
-
-def decode_request(line: bytes, kinds: Mapping[str, type[Any] | None]) -> tuple[str, Any]:
-    """Return a request's name and value.
-
-    Args:
-        line: what was read.
-        kinds: dataclass of each known request, None where nothing goes with it.
-
-    Raises:
-        BadInput: not a request.
-    """
-    try:
-        ((name, data),) = json.loads(line).items()
-    except (ValueError, AttributeError) as error:
-        raise BadInput(f"the request on standard input is not JSON of one key: {error}") from None
-    if name not in kinds:
-        raise BadInput("request", expected=", ".join(kinds), got=str(name))
-    kind = kinds[name]
-    return name, None if kind is None else from_json(kind, data, where=name)
-
-
-def encode_answer(name: str, value: object) -> bytes:
-    """Return the line that answers a request of this name."""
-    return _line({name: to_json(value)})
-
-
-def encode_error(error: EdgecnnError) -> bytes:
-    """Return the line that refuses a request."""
-    data = {
-        "type": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-    }
-    return _line({"error": data})
-
-
-def decode_answer(line: bytes, name: str, kind: type[T]) -> T:
-    """Return the answer to a request.
-
-    Args:
-        line: what was read.
-        name: of the request.
-        kind: dataclass of the answer.
-
-    Raises:
-        EdgecnnError: the worker's own error, of the same class.
-        GarbledError: the line is neither such an answer nor an error.
-    """
-    try:
-        data = json.loads(line)
-        error = data.get("error")
-        failure = None if error is None else _rebuild(error)
-        answer = None if failure else from_json(kind, data[name], where=name)
-    except (ValueError, KeyError, TypeError, AttributeError, BadInput) as problem:
-        raise GarbledError(f"{type(problem).__name__}: {problem}") from None
-    if failure is not None:
-        raise failure
-    assert answer is not None
-    for block in (answer, getattr(answer, "block", None)):
-        if isinstance(block, Block):
-            decode_durations(block.durations)
-    return answer
-
-
-def _line(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _rebuild(data: dict[str, Any]) -> EdgecnnError:
-    """Return an error of the class that has this name; constructors differ, so only the common part is set."""
-    classes = {cls.__name__: cls for cls in _tree(EdgecnnError)}
-    cls = classes.get(data["type"], MeasurementError)
-    error = cls.__new__(cls)
-    EdgecnnError.__init__(error, str(data["message"]), str(data["hint"]))
-    return error
-
-
-def _tree(cls: type[EdgecnnError]) -> Iterator[type[EdgecnnError]]:
-    yield cls
-    for child in cls.__subclasses__():
-        yield from _tree(child)

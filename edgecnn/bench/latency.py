@@ -68,23 +68,25 @@ def warm_up(run: Run, clock: Clock, *, min_runs: int, min_seconds: float, max_se
     """
     begin = clock.now_ns()
     soft, hard = int(min_seconds * 1e9), int(max_seconds * 1e9)
-    row: list[int] = []
-    elapsed = 0
-    steady = detect_steady(row)
+    # As large at the end as at the beginning: a row that grew would be memory that the engine is blamed for.
+    row = np.zeros(_SEEN, np.int64)
+    runs = elapsed = 0
+    steady = detect_steady(row[:0])
     look = float(min_runs)
     while elapsed < hard:
-        if elapsed >= soft and len(row) >= look:
-            steady = detect_steady(row[-_SEEN:])
+        if elapsed >= soft and runs >= look:
+            steady = detect_steady(_latest(row, runs))
             if steady.start is not None:
                 break
-            look = max(_GROWTH * len(row), len(row) + 1)
+            look = max(_GROWTH * runs, runs + 1)
         before = elapsed
         run()
         elapsed = clock.now_ns() - begin
-        row.append(elapsed - before)
+        row[runs % _SEEN] = elapsed - before
+        runs += 1
     if steady.start is None:
-        steady = detect_steady(row[-_SEEN:])
-    return WarmUpSeen(runs=len(row), steady=steady, median_ns=_settled_median(row[-_SEEN:], steady))
+        steady = detect_steady(_latest(row, runs))
+    return WarmUpSeen(runs=runs, steady=steady, median_ns=_settled_median(_latest(row, runs), steady))
 
 
 def settle(run: Run, clock: Clock, *, seconds: float) -> None:
@@ -123,9 +125,14 @@ def sample(
     return samples
 
 
-def _settled_median(row: list[int], steady: Steady) -> float:
-    start = len(row) // 2 if steady.start is None else steady.start
-    return float(np.median(row[start:])) if row else 0.0
+def _latest(ring: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the last values, in order, of a ring that `count` values were written into one after the other."""
+    return ring[:count] if count <= ring.size else np.roll(ring, -(count % ring.size))
+
+
+def _settled_median(row: NDArray[np.int64], steady: Steady) -> float:
+    start = row.size // 2 if steady.start is None else steady.start
+    return float(np.median(row[start:])) if row.size else 0.0
 
 
 def _fill(run: Run, now: Callable[[], int], durations: memoryview, *, min_runs: int, soft_ns: int, hard_ns: int) -> int:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,6 @@ _ROLLUP = "proc/self/smaps_rollup"
 
 # Writing 5 resets VmHWM to VmRSS: Linux, Documentation/filesystems/proc.rst, /proc/PID/clear_refs.
 _RESET_PEAK = b"5"
-
-# From a page on, every allocation is a mapping of its own (M_MMAP_THRESHOLD), as many as it takes (M_MMAP_MAX), and the top
-# of the heap goes back at once (M_TRIM_THRESHOLD): malloc.h.
-_GIVE_BACK = ((-3, 4096), (-4, 1 << 20), (-1, 0))
 
 # Version 2 and version 1 of control groups: admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst.
 _CGROUP_PEAKS = ("memory.peak", "memory.max_usage_in_bytes")
@@ -111,6 +106,17 @@ def read_pss(root: Path = Path("/")) -> int | None:
     return _kilobytes(_fields(root / _ROLLUP).get("Pss"))
 
 
+def read_anonymous(root: Path = Path("/")) -> int | None:
+    """Return the resident bytes that are no pages of files, exactly; None where unknown.
+
+    VmRSS and its parts may be off by some dozen pages for each processor (proc_pid_statm(5)); this walks every page.
+
+    Args:
+        root: of the tree that holds /proc.
+    """
+    return _kilobytes(_fields(root / _ROLLUP).get("Anonymous"))
+
+
 def read_cgroup_peak(root: Path = Path("/")) -> int | None:
     """Return the most that all processes of this container held since it began, page cache included; None where unknown.
 
@@ -144,20 +150,6 @@ def available_bytes(root: Path = Path("/")) -> int | None:
             if limit is not None and used is not None:
                 found.append(max(0, limit - used))
     return min((size for size in found if size is not None), default=None)
-
-
-def keep_nothing_free() -> bool:
-    """Have the C library give memory back to the kernel when it is freed, from now on; return whether it does.
-
-    Freed memory otherwise stays in the process for later allocations, so that its size tells what was once needed and not
-    what is needed at a time. Allocation becomes slow. (mallopt(3), of the GNU C library alone.)
-    """
-    try:
-        library = ctypes.CDLL(None)
-        found = [library.mallopt(option, value) == 1 for option, value in _GIVE_BACK]
-        return all(found)
-    except (OSError, AttributeError, TypeError):
-        return False
 
 
 def reset_peak(root: Path = Path("/")) -> bool:

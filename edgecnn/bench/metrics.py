@@ -16,13 +16,14 @@
     memory_added        bytes     memory_peak less memory_baseline: weights, activations, outputs, workspace of the engine
     memory_run          bytes     most that one run holds at a time beyond what lies there between runs: without the
                                   engine's arena, in a process of its own that gives free memory back at once; on request
+    memory_gpu          bytes     on the GPU after the warm-up, of this process: CUDA's context, weights, activations, workspace
     memory_cgroup_peak  bytes     most that all processes of the container held, page cache included
     sustained           ns        with a plan that has sustain_seconds: median of each of equally long parts, in order
     sustained_first     ns        the same for the first minute alone, or the first tenth of a shorter time
     sustained_last      ns        the same for the last minute or tenth
 
 With a scenario, latency has one sample per query and throughput is that of the whole. With a sensor there are the metrics
-of `edgecnn.bench.power.power_metrics` besides.
+of `edgecnn.bench.power.figures.power_metrics` besides.
 
 Memory metrics are left out where the system does not tell them.
 """
@@ -36,7 +37,7 @@ import numpy as np
 
 from edgecnn.bench.job import Block
 from edgecnn.bench.memory import Phase
-from edgecnn.bench.power import power_metrics
+from edgecnn.bench.power.figures import power_metrics
 from edgecnn.bench.seen import Seen, highest_peak, kept_samples
 from edgecnn.bench.stats import summarise
 from edgecnn.results import Metric, Plan, ScenarioFigures
@@ -137,6 +138,7 @@ def _memory(seen: Seen) -> Iterator[tuple[str, str, int | None]]:
         ("peak", peak),
         ("added", None if baseline is None or peak is None else peak - baseline),
         ("run", seen.run_bytes),
+        ("gpu", warmed.gpu_bytes),
         ("cgroup_peak", cgroup),
     ):
         yield f"memory_{name}", "bytes", value

@@ -7,14 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from edgecnn.bench.child import run_child
-from edgecnn.bench.job import (
-    GarbledError,
-    decode_answer,
-    decode_request,
-    encode_answer,
-    encode_error,
-    encode_request,
-)
+from edgecnn.bench.job import GarbledError
+from edgecnn.bench.wire import decode_answer, decode_request, encode_answer, encode_error, encode_request
 from edgecnn.childcommand import child_command
 from edgecnn.childmain import die_with_parent, take_output
 from edgecnn.errors import EdgecnnError, MeasurementError

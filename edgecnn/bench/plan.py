@@ -55,6 +55,7 @@ def make_plan(
     scenario: str | None = None,
     qps: float | None = None,
     sustain_seconds: float | None = None,
+    latency_bound_ns: float | None = None,
 ) -> Plan:
     """Return a plan whose values were checked.
 
@@ -65,9 +66,10 @@ def make_plan(
         warmup_runs: runs after the first and before sampling, at least 0; the warm-up also lasts `warmup_seconds`.
         seed: of the input values and of the bootstrap, at least 0.
         timed: what lies inside the timed region, one of `edgecnn.bench.timed.TIMED`.
-        scenario: one of `edgecnn.bench.scenarios.SCENARIOS`, or None.
+        scenario: one of `edgecnn.bench.scenarioresult.SCENARIOS`, or None.
         qps: arrivals per second, for the scenario "server" alone and needed there.
         sustain_seconds: run for so long without a pause and keep the curve over time; takes the place of `seconds`.
+        latency_bound_ns: latency that 99% of the queries must not exceed, above 0; for the scenario "server" alone.
 
     Raises:
         BadInput: a value outside these limits.
@@ -75,10 +77,7 @@ def make_plan(
     """
     if scenario is not None and sustain_seconds is not None:
         raise Contradiction("--scenario and --sustain exclude each other", "ask for one of them")
-    if (qps is not None) != (scenario == "server"):
-        raise BadInput(
-            "qps", "--scenario server --qps 50", expected="with the scenario server and only there", got=f"{qps}"
-        )
+    _check_server(scenario, qps=qps, latency_bound_ns=latency_bound_ns)
     seconds = seconds if sustain_seconds is None else sustain_seconds
     for name, value in (("batch", batch), ("min_runs", min_runs)):
         _at_least(name, value, 1)
@@ -97,6 +96,7 @@ def make_plan(
         scenario=scenario,
         qps=qps,
         sustain_seconds=sustain_seconds,
+        latency_bound_ns=latency_bound_ns,
     )
 
 
@@ -127,8 +127,27 @@ def load_limit_seconds(size_bytes: int, *, builds: bool = False) -> float:
 
 
 def seconds_for_runs(plan: Plan, run_ns: float) -> int:
-    """Return the `seconds` with which `min_runs` runs of `run_ns` each fit under the cap, rounded up."""
-    return math.ceil(plan.min_runs * run_ns / 1e9 / CAP_FACTOR)
+    """Return the `seconds` with which there are `min_runs` runs of `run_ns` each, or as many queries, rounded up."""
+    if plan.qps is not None:
+        return math.ceil(plan.min_runs / plan.qps)
+    # Neither a scenario nor a sustained run goes on beyond its time to reach a number of runs.
+    capped = plan.scenario is None and plan.sustain_seconds is None
+    return math.ceil(plan.min_runs * run_ns / 1e9 / (CAP_FACTOR if capped else 1))
+
+
+def _check_server(scenario: str | None, *, qps: float | None, latency_bound_ns: float | None) -> None:
+    """Return if these go with the scenario; the rate is needed for "server", and no other takes any of them."""
+    if (qps is not None) != (scenario == "server"):
+        raise BadInput(
+            "qps", "--scenario server --qps 50", expected="with the scenario server and only there", got=f"{qps}"
+        )
+    if latency_bound_ns is not None and (scenario != "server" or not 0 < latency_bound_ns < math.inf):
+        raise BadInput(
+            "latency bound",
+            "--scenario server --qps 50 --latency-bound 20ms",
+            expected="above 0, with the scenario server and only there",
+            got=f"{latency_bound_ns:g} ns, scenario {scenario}",
+        )
 
 
 def _at_least(name: str, value: int, low: int) -> None:

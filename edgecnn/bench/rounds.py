@@ -70,10 +70,14 @@ def block_for(pace: Pace, rounds: int) -> BlockAsked:
 
 
 def turn(round_number: int, count: int) -> tuple[int, ...]:
-    """Return in which order the subjects have their turns in a round: one place further in each.
+    """Return in which order the subjects have their turns in a round.
+
+    Every other round is the one before it backwards, so that what drifts evenly cancels within the two and nobody always
+    follows the same one; the next two begin one place further.
 
     Args:
         round_number: from 0.
         count: of the subjects.
     """
-    return tuple((round_number + place) % count for place in range(count))
+    order = tuple((round_number // 2 + place) % count for place in range(count))
+    return order[::-1] if round_number % 2 else order

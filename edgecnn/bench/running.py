@@ -9,9 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from edgecnn.bench.child import Ended
-from edgecnn.bench.evidence import Evidence
-from edgecnn.bench.footprint import footprint_of
-from edgecnn.bench.inputs import fitted_shape
+from edgecnn.bench.inputs import check_fits
 from edgecnn.bench.job import (
     Block,
     BlockAsked,
@@ -25,27 +23,27 @@ from edgecnn.bench.job import (
     ScenarioDone,
     Warmed,
     WarmUp,
-    decode_answer,
-    encode_request,
 )
-from edgecnn.bench.metrics import metrics_of
+from edgecnn.bench.memory import available_bytes
+from edgecnn.bench.outcome import record_of
 from edgecnn.bench.plan import load_limit_seconds, warmup_limit_seconds, warmup_seconds
 from edgecnn.bench.queries import offline_samples
 from edgecnn.bench.rounds import Pace
-from edgecnn.bench.seen import Seen, all_activity, spanned
+from edgecnn.bench.seen import Seen
 from edgecnn.bench.subjects import unmeasured
 from edgecnn.bench.talk import Talk, TalkEnded
-from edgecnn.bench.verdict import judge
+from edgecnn.bench.wire import decode_answer, encode_request
 from edgecnn.errors import EdgecnnError
 from edgecnn.powerspec import Power
 from edgecnn.results import Record
 from edgecnn.runtimes import get_runtime
+from edgecnn.specs import sized_inputs
 
 T = TypeVar("T")
 
 State = Literal["waiting", "loading", "warming up", "measuring", "done", "failed"]
 
-NOT_ASKED = "power was not asked for"
+_POWER_AGAIN = "measure again, power alone with fewer models at a time"
 
 _BUILDERS = ("trt", "ort-trt")
 
@@ -121,6 +119,11 @@ class Running:
         return float(np.median(self._medians)) if self._medians else None
 
     @property
+    def process(self) -> int | None:
+        """Number of its worker, which leads a session of its own; None where none was started."""
+        return None if self._talk is None else self._talk.pid
+
+    @property
     def satisfied(self) -> bool:
         """Whether sampling has used up its time."""
         return self.seen is not None and self.seen.elapsed_seconds >= self.job.plan.max_seconds
@@ -134,8 +137,8 @@ class Running:
         job, plan = self.job, self.job.plan
         with self._failing():
             get_runtime(job.backend).check()
-            for spec in job.artifact.spec.inputs:
-                fitted_shape(spec, batch=plan.batch)
+            inputs = sized_inputs(job.artifact.spec.inputs, job.artifact.spec.preprocess)
+            check_fits(inputs, batch=plan.batch, left_bytes=available_bytes(job.root))
             self._talk = Talk(self._command)
         self.state = "loading"
         limit = load_limit_seconds(job.artifact.size_bytes, builds=job.backend in _BUILDERS)
@@ -191,14 +194,20 @@ class Running:
             self.seen.run_bytes = told.added_bytes
 
     def measure_power(self) -> None:
-        """Have power and energy measured, where that was asked for.
-
-        Raises:
-            Failed: the worker ended; a sensor that cannot be read is no failure.
-        """
+        """Have power and energy measured, where that was asked for; the timed runs are done and stay, whatever comes of it."""
         assert self.seen is not None
-        if self.job.power is not None:
-            self.seen.power = self._ask("power", PowerAsked(meter=self.job.power), Power, _POWER_SECONDS)
+        assert self._talk is not None
+        if self.job.power is None:
+            return
+        asked = encode_request("power", PowerAsked(meter=self.job.power))
+        try:
+            self.seen.power = decode_answer(self._talk.ask(asked, limit_seconds=_POWER_SECONDS), "power", Power)
+        except EdgecnnError as error:
+            self.seen.power = Power(meter=None, reason=error.message, fix=error.hint)
+        except TalkEnded as ended:
+            self.seen.power = Power(meter=None, reason=_cause(ended.ended), fix=_POWER_AGAIN)
+        except GarbledError as garbled:
+            self.seen.power = Power(meter=None, reason=_unread(garbled), fix=_POWER_AGAIN)
 
     def pause(self) -> None:
         """Stop the worker with all of its threads."""
@@ -224,40 +233,7 @@ class Running:
         seen = self.seen
         if not self.alive or seen is None or not seen.blocks:
             return Result(record=replace(self._blank, reason=self.reason or "not measured"), error=self.error)
-        loaded = seen.loaded
-        plan = replace(self.job.plan, clock=loaded.clock, clock_resolution_ns=loaded.clock_resolution_ns)
-        metrics = metrics_of(seen, plan)
-        before, after = spanned(seen.blocks)
-        start = seen.blocks[0].begin_ns
-        evidence = Evidence(
-            latency=metrics[0],
-            plan=plan,
-            before=before,
-            after=after,
-            info=seen.warmed.info,
-            device=self._blank.device,
-            activity=all_activity(seen.blocks),
-            emulated=loaded.emulated,
-            precision=self._blank.subject.precision,
-            options=self.job.options,
-            course=tuple(((block.end_ns - start) / 1e9, block.after) for block in seen.blocks),
-            gpu_reasons=tuple(block.gpu_reasons for block in seen.blocks if block.gpu_reasons is not None),
-            unsettled="" if seen.warmed.steady else seen.warmed.reason,
-            interrupted=interrupted,
-        )
-        record = replace(
-            self._blank,
-            status="ok",
-            reason=None,
-            runtime=seen.warmed.info,
-            plan=plan,
-            metrics=metrics,
-            quality=judge(evidence),
-            footprint=footprint_of(self.job.artifact, batch=plan.batch),
-            scenario=seen.scenario,
-            power=seen.power or Power(meter=None, reason=NOT_ASKED, fix="--power auto"),
-        )
-        return Result(record=record)
+        return Result(record=record_of(seen, self.job, self._blank, interrupted=interrupted))
 
     def _keep(self, block: Block) -> None:
         assert self.seen is not None
@@ -295,14 +271,18 @@ class _Failing:
         elif isinstance(error, TalkEnded):
             self._running.fail(_cause(error.ended))
         elif isinstance(error, GarbledError):
-            self._running.fail(f"the worker's answer cannot be read: {error}")
+            self._running.fail(_unread(error))
         else:
             return
         raise Failed(self._running.reason) from error
 
 
 def _cause(ended: Ended) -> str:
-    return f"the worker's answer cannot be read: {ended.output[:80]!r}" if ended.output else ended.cause
+    return _unread(repr(ended.output[:80])) if ended.output else ended.cause
+
+
+def _unread(problem: object) -> str:
+    return f"the worker's answer cannot be read: {problem}"
 
 
 def _patience(seconds: float, run_ns: float) -> float:

@@ -15,80 +15,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.bench.clock import Clock, MonotonicClock
-from edgecnn.bench.earlystop import TailEstimate, estimate_tail, holds, queries_needed
-from edgecnn.bench.stats import percentile
+from edgecnn.bench.scenarioresult import OFFLINE_SAMPLES, SCENARIOS, STREAMS, ScenarioResult, make_result
 from edgecnn.errors import BadInput, UnknownName
-from edgecnn.units import duration_text
 
-Scenario = Literal["single-stream", "multi-stream", "server", "offline"]
 Issue = Callable[[Sequence[int]], object]
 """Runs the samples with these numbers and returns when all are done."""
-
-SCENARIOS: tuple[Scenario, ...] = ("single-stream", "multi-stream", "server", "offline")
-
-PERCENT = {"single-stream": 90.0, "multi-stream": 99.0, "server": 99.0}
-"""The percentile that each scenario is about (rules, section "Scenarios")."""
-
-STREAMS = 8
-"""Samples of a multi-stream query (the same section)."""
-
-OFFLINE_SAMPLES = 24_576
-"""Samples of the offline query at least (the same section)."""
-
-RULES_SECONDS = 600.0
-"""Duration that the rules ask for (the same section)."""
 
 MAX_QUERIES = 1 << 20
 """A row of queries ends here at the latest."""
 
+PATIENCE = 2.0
+"""A server is left after so many times the time in which queries arrive; what still waits then stays without an answer."""
+
 # Sleeping may last this much longer than asked for; the rest is waited for with the clock in view.
 _SLEEP_SLACK_NS = 200_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioResult:
-    """What a scenario gave.
-
-    Attributes:
-        scenario: "single-stream", "multi-stream", "server" or "offline".
-        title: how the figures are to be called, "MLPerf-style server".
-        latencies_ns: of the queries in order of arrival; in "server" from the arrival on, waiting included.
-        samples: how many were run.
-        seconds: from the first arrival to the end of the last query.
-        samples_per_second: samples over seconds.
-        p50_ns, p90_ns, p99_ns, p999_ns: percentiles of latency, None with too few queries.
-        tail: the scenario's percentile by the early-stopping rule, None for "offline".
-        qps: arrivals per second that were asked for, "server" only.
-        bound_ns: latency that 99% of the queries must not exceed, "server" only.
-        over: queries above the bound.
-        passed: whether the bound holds by the rules; None without a bound.
-        notes: what the figures fall short of, and what to do.
-    """
-
-    scenario: Scenario
-    title: str
-    latencies_ns: tuple[int, ...]
-    samples: int
-    seconds: float
-    samples_per_second: float
-    p50_ns: float | None
-    p90_ns: float | None
-    p99_ns: float | None
-    p999_ns: float | None
-    tail: TailEstimate | None
-    qps: float | None = None
-    bound_ns: float | None = None
-    over: int | None = None
-    passed: bool | None = None
-    notes: tuple[str, ...] = ()
 
 
 def run_scenario(
@@ -111,7 +57,8 @@ def run_scenario(
     Args:
         scenario: one of `SCENARIOS`.
         issue: runs samples, given by number from 0 on, and returns when they are done.
-        seconds: queries arrive for so long, above 0; "offline" takes as long as it takes.
+        seconds: queries arrive for so long, above 0, and are answered for `PATIENCE` times as long at most; "offline" takes
+            as long as it takes.
         qps: arrivals per second, for "server" alone and needed there.
         bound_ns: latency bound, for "server" alone.
         samples_per_query: of "multi-stream".
@@ -128,7 +75,17 @@ def run_scenario(
     clock = clock or MonotonicClock()
     if scenario == "server":
         offsets = poisson_arrivals(float(qps or 0), seconds, seed=seed)
-        return _server(issue, offsets, qps, bound_ns, clock, wait_until or _waiter(clock))
+        limit_ns = int(PATIENCE * seconds * 1e9)
+        latencies, elapsed_ns = _server(issue, offsets, limit_ns, clock, wait_until or _waiter(clock))
+        return make_result(
+            "server",
+            latencies,
+            samples=len(latencies),
+            elapsed_ns=elapsed_ns,
+            qps=qps,
+            bound_ns=bound_ns,
+            unanswered=len(offsets) - len(latencies),
+        )
     if scenario == "offline":
         return _offline(issue, offline_samples, clock)
     size = samples_per_query if scenario == "multi-stream" else 1
@@ -164,24 +121,24 @@ def _stream(scenario: str, issue: Issue, size: int, limit_ns: int, clock: Clock)
         latencies.append(end - begin)
         if end - start >= limit_ns or len(latencies) >= MAX_QUERIES:
             break
-    return _result(scenario, latencies, samples=size * len(latencies), elapsed_ns=end - start)
+    return make_result(scenario, latencies, samples=size * len(latencies), elapsed_ns=end - start)
 
 
 def _offline(issue: Issue, samples: int, clock: Clock) -> ScenarioResult:
     begin = clock.now_ns()
     issue(range(samples))
     elapsed = clock.now_ns() - begin
-    return _result("offline", [elapsed], samples=samples, elapsed_ns=elapsed)
+    return make_result("offline", [elapsed], samples=samples, elapsed_ns=elapsed)
 
 
 def _server(
     issue: Issue,
     offsets: NDArray[np.int64],
-    qps: float | None,
-    bound_ns: float | None,
+    limit_ns: int,
     clock: Clock,
     wait_until: Callable[[int], None],
-) -> ScenarioResult:
+) -> tuple[list[int], int]:
+    """Return the latencies of the queries that were answered within the limit, at least of one, and how long it took."""
     latencies: list[int] = []
     start = end = clock.now_ns()
     for query, offset in enumerate(offsets.tolist()):
@@ -189,81 +146,9 @@ def _server(
         issue((query,))
         end = clock.now_ns()
         latencies.append(end - start - offset)
-    return _result("server", latencies, samples=len(latencies), elapsed_ns=end - start, qps=qps, bound_ns=bound_ns)
-
-
-def _result(
-    scenario: str,
-    latencies: list[int],
-    *,
-    samples: int,
-    elapsed_ns: int,
-    qps: float | None = None,
-    bound_ns: float | None = None,
-) -> ScenarioResult:
-    percent = PERCENT.get(scenario)
-    tail = None if percent is None else estimate_tail(latencies, percent)
-    over = None if bound_ns is None else sum(latency > bound_ns for latency in latencies)
-    seconds = elapsed_ns / 1e9
-    rate = samples / seconds if seconds > 0 else math.inf
-    passed = None if over is None or percent is None else holds(len(latencies), over, percent)
-    notes = (
-        *_duration_notes(scenario, seconds, samples),
-        *_tail_notes(tail),
-        *_server_notes(latencies, qps, over, passed),
-    )
-    several = scenario != "offline"
-    return ScenarioResult(
-        scenario=next(name for name in SCENARIOS if name == scenario),
-        title=f"MLPerf-style {scenario}",
-        latencies_ns=tuple(latencies),
-        samples=samples,
-        seconds=seconds,
-        samples_per_second=rate,
-        p50_ns=percentile(latencies, 50) if several else None,
-        p90_ns=percentile(latencies, 90) if several else None,
-        p99_ns=percentile(latencies, 99) if several else None,
-        p999_ns=percentile(latencies, 99.9) if several else None,
-        tail=tail,
-        qps=qps,
-        bound_ns=bound_ns,
-        over=over,
-        passed=passed,
-        notes=notes,
-    )
-
-
-def _duration_notes(scenario: str, seconds: float, samples: int) -> tuple[str, ...]:
-    notes = []
-    if seconds < RULES_SECONDS:
-        notes.append(f"{duration_text(seconds * 1e9)} long, the rules ask for {RULES_SECONDS:g} s")
-    if scenario == "offline" and samples < OFFLINE_SAMPLES:
-        notes.append(f"{samples} samples, the rules ask for {OFFLINE_SAMPLES}")
-    return tuple(notes)
-
-
-def _tail_notes(tail: TailEstimate | None) -> tuple[str, ...]:
-    if tail is None or tail.value_ns is not None:
-        return ()
-    enough = f"measure until there are {tail.needed}"
-    return (f"{tail.queries} queries are too few for a sure {tail.percent:g}th percentile (early stopping): {enough}",)
-
-
-def _server_notes(latencies: list[int], qps: float | None, over: int | None, passed: bool | None) -> tuple[str, ...]:
-    if qps is None:
-        return ()
-    notes = []
-    if passed is False:
-        needed = queries_needed(over or 0, PERCENT["server"])
-        notes.append(
-            f"{over} of {len(latencies)} queries above the bound; it would take {needed} queries to allow so many"
-        )
-    # A queue that grows: the last tenth of the queries waits longer than the whole gap between ten of them.
-    tenth = max(1, len(latencies) // 10)
-    growth = float(np.median(latencies[-tenth:]) - np.median(latencies[:tenth]))
-    if len(latencies) >= 2 * tenth and growth > 10e9 / qps:
-        notes.append("queries arrive faster than they are done: the queue grew to the end, ask for fewer per second")
-    return tuple(notes)
+        if end - start >= limit_ns:
+            break
+    return latencies, end - start
 
 
 def _check(scenario: str, *, seconds: float, qps: float | None, bound_ns: float | None, sizes: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ from operator import or_
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.bench.activity import Activity
+from edgecnn.bench.activity import Activity, activity_of
 from edgecnn.bench.job import Block, FirstRun, Loaded, Warmed
 from edgecnn.bench.latency import MAX_SAMPLES
 from edgecnn.bench.memory import Phase
@@ -33,6 +33,7 @@ class Seen:
         run_bytes: what one run takes, None where that was not asked.
         scenario: of the plan's load pattern.
         power: of the sensor that was asked for.
+        busiest: other processes that used most meanwhile.
     """
 
     loaded: Loaded
@@ -42,6 +43,7 @@ class Seen:
     run_bytes: int | None = None
     scenario: ScenarioFigures | None = None
     power: Power | None = None
+    busiest: tuple[str, ...] = ()
 
     @property
     def elapsed_seconds(self) -> float:
@@ -57,24 +59,7 @@ def kept_samples(blocks: Sequence[Block]) -> tuple[NDArray[np.int64], ...]:
 
 def all_activity(blocks: Sequence[Block]) -> Activity | None:
     """Return the use of the processors over all blocks, without what lay between them; None where no block tells it."""
-    found = [block.activity for block in blocks if block.activity is not None]
-    seconds = sum(activity.seconds for activity in found)
-    if not seconds:
-        return None
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        if len(known) < len(found):
-            return None
-        return sum(value * one.seconds for value, one in zip(known, found, strict=True)) / seconds
-
-    return Activity(
-        seconds=seconds,
-        own_cores=mean([one.own_cores for one in found]) or 0.0,
-        other_cores=mean([one.other_cores for one in found]),
-        stolen_cores=mean([one.stolen_cores for one in found]),
-        waited_share=mean([one.waited_share for one in found]),
-    )
+    return activity_of([block.use for block in blocks if block.use is not None])
 
 
 def spanned(blocks: Sequence[Block]) -> tuple[DeviceState, DeviceState]:

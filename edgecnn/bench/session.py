@@ -8,13 +8,14 @@ from pathlib import Path
 
 from edgecnn.bench.interleave import OnProgress, measure_jobs
 from edgecnn.bench.job import Job
-from edgecnn.bench.measure import make_job
+from edgecnn.bench.measuring import make_job
 from edgecnn.bench.running import Result
-from edgecnn.bench.scenarios import STREAMS
+from edgecnn.bench.scenarioresult import STREAMS
 from edgecnn.bench.subjects import unmeasured
 from edgecnn.bench.timed import timed_with_copies
 from edgecnn.errors import BadInput, EdgecnnError, MeasurementError, ResultsError
-from edgecnn.results import Plan, Record, append
+from edgecnn.resultlines import append
+from edgecnn.results import Plan, Record
 from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import Artifact
 
@@ -39,6 +40,18 @@ class Request:
     options: OpenOptions
     power: str | None = None
     memory: bool = False
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what was measured before it.
+
+    Attributes:
+        outcome: of the requests that had come so far.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +127,9 @@ def run_session(
         choose: gives the backend of each model.
         with_copies: measure each once more with copies, and with pre- and postprocessing.
         on_progress: called between blocks of runs.
+
+    Raises:
+        Interrupted: Ctrl-C; what was measured so far is in the file and in the exception.
     """
     keeper = _Keeper(path)
     jobs: list[Job] = []
@@ -123,9 +139,14 @@ def run_session(
         except EdgecnnError as error:
             record = unmeasured(request.artifact, plan=request.plan, status="failed", reason=error.message)
             keeper.keep(Result(record=record, error=error))
-    results = (
-        measure_jobs(jobs, on_progress=on_progress, on_result=lambda _, result: keeper.keep(result)) if jobs else []
-    )
+    try:
+        results = (
+            measure_jobs(jobs, on_progress=on_progress, on_result=lambda _, result: keeper.keep(result)) if jobs else []
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            Outcome(records=tuple(keeper.records), errors=tuple(keeper.errors), written=keeper.written)
+        ) from None
     done = [result.record for result in results]
     early = [record for record in keeper.records if not any(record is one for one in done)]
     return Outcome(records=(*early, *done), errors=tuple(keeper.errors), written=keeper.written)

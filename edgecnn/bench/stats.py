@@ -28,6 +28,9 @@ MAX_BLOCKS = 1000
 MIN_SAMPLES = 10
 """Below this an interval of the median says nothing."""
 
+_NORMAL_POINT = 1.959964
+# 97.5% of the standard normal.
+
 SURE = 0.95
 """Probability with which the greatest sample must lie above a percentile for the percentile to be told."""
 
@@ -157,19 +160,39 @@ def resampled_shares(values: Floats, generator: np.random.Generator, *, block: i
     bootstrap: Politis and Romano 1992, in LePage and Billard, Exploring the Limits of Bootstrap). Its median is found
     without building it: where a share p of the resample lies below the median, the sample at 1 - p takes the middle
     (Woodruff 1952, Journal of the American Statistical Association 47, 635).
+
+    Of few samples nobody can tell that neighbours resemble each other: a block has the cube root of their number at least, the
+    order of length that is best for dependent samples (Hall, Horowitz and Jing 1995, Biometrika 82, 561), and the shares are
+    spread as Student's t of so many blocks is against the normal distribution.
     """
     above = np.sign(values - np.median(values))
     if not above.any():
         return np.full(resamples, 0.5)
     centred = above - above.mean()
-    length = min(max(block or block_length(centred), math.ceil(values.size / MAX_BLOCKS)), values.size)
+    wanted = block or max(block_length(centred), math.ceil(values.size ** (1 / 3) - 1e-9))
+    length = min(max(wanted, math.ceil(values.size / MAX_BLOCKS)), values.size)
     sums = _circular_sums(centred, length)
     count = math.ceil(values.size / length)
     starts = generator.integers(values.size, size=(resamples, count))
     # With few blocks the sums vary less than the truth does, by the degree of freedom that their mean took.
-    wider = math.sqrt(count / (count - 1)) if count > 1 else 1.0
+    wider = math.sqrt(count / (count - 1)) * student_over_normal(count - 1) if count > 1 else 1.0
     shares: Floats = 0.5 + wider * sums[starts].sum(axis=1) / (2 * length * count)
     return shares
+
+
+def student_over_normal(freedom: int) -> float:
+    """Return the 97.5% point of Student's t over that of the normal distribution.
+
+    By Fisher's expansion (Abramowitz and Stegun 1964, 26.7.5): within 1% from 3 degrees of freedom on, and too small below.
+    """
+    z = _NORMAL_POINT
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    beyond: float = sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return 1 + beyond / z
 
 
 def ratio_interval(

@@ -9,7 +9,7 @@ from edgecnn.bench.provenance import make_provenance
 from edgecnn.devices.detect import detect
 from edgecnn.results import Plan, Quality, Record, Status, Subject
 from edgecnn.seal import is_sealed
-from edgecnn.specs import Artifact
+from edgecnn.specs import Artifact, sized_inputs
 
 
 def make_subject(artifact: Artifact, *, batch: int) -> Subject:
@@ -57,6 +57,7 @@ def unmeasured(artifact: Artifact, *, plan: Plan, status: Status, reason: str, r
 
 def _input_shape(artifact: Artifact, batch: int) -> tuple[int, ...] | None:
     """Return the first input's shape as it is run, None when it cannot be run with this batch."""
-    shape = artifact.spec.inputs[0].shape if artifact.spec.inputs else ()
+    inputs = sized_inputs(artifact.spec.inputs, artifact.spec.preprocess)
+    shape = inputs[0].shape if inputs else ()
     fixed = tuple(size for size in shape[1:] if isinstance(size, int))
     return (batch, *fixed) if shape and len(fixed) == len(shape) - 1 else None

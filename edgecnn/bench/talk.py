@@ -57,6 +57,11 @@ class Talk:
         self._reader = threading.Thread(target=self._read, name="edgecnn-talk", daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Number of the child."""
+        return self._process.pid
+
     def ask(self, line: bytes, *, limit_seconds: float) -> bytes:
         """Return the line that answers a line.
 

@@ -23,7 +23,7 @@ from edgecnn.imageinput import check_image_input
 from edgecnn.preprocess import Image
 from edgecnn.runtimes import open_session
 from edgecnn.runtimes.base import Session
-from edgecnn.specs import Artifact
+from edgecnn.specs import Artifact, sized_inputs
 
 RUN, DEVICE, APP = "run", "device", "app"
 
@@ -54,7 +54,8 @@ def open_timed(job: Job) -> Callable[[], tuple[Session, Run]]:
         return open_app
     if job.plan.timed not in TIMED:
         raise BadInput("timed", expected=", ".join(TIMED), got=job.plan.timed)
-    feeds = make_feeds(job.artifact.spec.inputs, batch=job.plan.batch, seed=job.plan.seed)
+    spec = job.artifact.spec
+    feeds = make_feeds(sized_inputs(spec.inputs, spec.preprocess), batch=job.plan.batch, seed=job.plan.seed)
 
     def open_run() -> tuple[Session, Run]:
         session = opened()
@@ -85,9 +86,13 @@ def timed_with_copies(artifact: Artifact, backend: str) -> tuple[str, ...]:
 def make_images(artifact: Artifact, *, batch: int, seed: int) -> Image:
     """Return seeded random images as a camera gives them, uint8 [batch, H, W, 3], an eighth larger than the model's input.
 
+    For a file that scales images they are of `Preprocess.example_size`.
+
     Raises:
         BadInput: the file does not say how images are prepared.
     """
     spec = check_image_input(artifact, artifact.spec.inputs)
     height, width = (round(size * _CROP_MARGIN) for size in spec.size)
+    if spec.resize_in_graph:
+        height, width = spec.example_size
     return np.random.default_rng(seed).integers(0, 256, (batch, height, width, 3), np.uint8)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.bench.activity import CpuTimes, activity_between, read_cpu_times
+from edgecnn.bench.activity import CpuTimes, read_cpu_times, use_between
 from edgecnn.bench.clock import Clock
-from edgecnn.bench.job import Block, encode_durations
+from edgecnn.bench.job import Block, Timed
 from edgecnn.bench.latency import SAMPLE_BYTES
 from edgecnn.bench.memory import Phase, PhaseMeter, read_cgroup_peak
 from edgecnn.devices.state import read_state
@@ -35,18 +35,19 @@ class Watch:
     def begin(self) -> None:
         """Begin; what happened since the watch was made is no part of memory or activity."""
         self._meter.restart()
-        cpu = read_cpu_times(self._root)
-        self._cpu = (cpu, cpu)
+        # Outside of the readings at both ends: no share of the time between can be more than all of it.
         now = self._clock.now_ns()
         self._times_ns = (now, now)
+        cpu = read_cpu_times(self._root)
+        self._cpu = (cpu, cpu)
 
     def end(self) -> None:
         """End."""
         assert self._cpu is not None
-        self._times_ns = (self._times_ns[0], self._clock.now_ns())
         self._cpu = (self._cpu[0], read_cpu_times(self._root))
+        self._times_ns = (self._times_ns[0], self._clock.now_ns())
 
-    def block(self, durations_ns: NDArray[np.int64], gpu_reasons: int | None = None) -> Block:
+    def timed(self, durations_ns: NDArray[np.int64], gpu_reasons: int | None = None) -> Timed:
         """Return the block between `begin` and `end`.
 
         Args:
@@ -56,17 +57,18 @@ class Watch:
         assert self._cpu is not None
         begin, end = self._times_ns
         memory = without_samples(self._meter.end(), durations_ns.size * SAMPLE_BYTES)
-        return Block(
-            durations=encode_durations(durations_ns),
+        block = Block(
+            durations="",
             begin_ns=begin,
             end_ns=end,
             before=self._before,
             after=read_state(self._root),
-            activity=activity_between(*self._cpu, elapsed_ns=end - begin),
+            use=use_between(*self._cpu, elapsed_ns=end - begin),
             memory=memory,
             cgroup_peak_bytes=self._cgroup_peak(),
             gpu_reasons=gpu_reasons,
         )
+        return Timed(block=block, samples_ns=durations_ns)
 
     def _cgroup_peak(self) -> int | None:
         """Return the container's peak if it was reached since the session was opened."""

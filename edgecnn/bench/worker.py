@@ -9,16 +9,19 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecnn.bench.activity import activity_between, read_cpu_times
+from edgecnn.bench.activity import activity_of, read_cpu_times, use_between
+from edgecnn.bench.allocations import keep_nothing_free, peak_allocated
 from edgecnn.bench.clock import Clock, MonotonicClock, resolution_ns
-from edgecnn.bench.gpuclock import GPU_BACKENDS, read_gpu_reasons
+from edgecnn.bench.gpu import GPU_BACKENDS, Gpu, engine_address, engine_gpu
+from edgecnn.bench.gpuclock import read_gpu_reasons
+from edgecnn.bench.gpumemory import read_gpu_bytes
 from edgecnn.bench.job import (
-    Block,
     BlockAsked,
     FirstRun,
     Job,
@@ -27,31 +30,29 @@ from edgecnn.bench.job import (
     RunMemory,
     ScenarioAsked,
     ScenarioDone,
+    Timed,
     Warmed,
     WarmUp,
-    decode_request,
-    encode_answer,
     encode_durations,
-    encode_error,
 )
 from edgecnn.bench.latency import Run, sample, settle, time_once, warm_up
-from edgecnn.bench.memory import Memory, Phase, PhaseMeter, keep_nothing_free, read_cgroup_peak, read_memory, read_pss
-from edgecnn.bench.power import measure_power, no_power
+from edgecnn.bench.memory import Memory, Phase, PhaseMeter, read_cgroup_peak, read_memory, read_pss
 from edgecnn.bench.queries import figures_of
 from edgecnn.bench.scenarios import run_scenario
 from edgecnn.bench.timed import open_timed
 from edgecnn.bench.watch import Watch
+from edgecnn.bench.wire import decode_request, encode_error, encode_pieces
 from edgecnn.childmain import die_with_parent, take_output
 from edgecnn.devices.emulation import is_emulated
-from edgecnn.devices.sensors.catalog import meter_from
 from edgecnn.devices.state import read_state
 from edgecnn.errors import BadInput, EdgecnnError, SensorUnavailable
 from edgecnn.powerspec import Power
 from edgecnn.runtimes import get_runtime
 from edgecnn.runtimes.base import Session
 
-_TOUCH_RUNS = 100
-_TOUCH_SECONDS = 0.005
+# More than a warm-up looks at, so that what it keeps and computes lies in the baseline.
+_TOUCH_RUNS = 5000
+_TOUCH_SECONDS = 0.02
 
 
 class Worker:
@@ -129,9 +130,10 @@ class Worker:
             median_ns=seen.median_ns,
             memory=memory,
             pss_bytes=read_pss(self._root),
+            gpu_bytes=read_gpu_bytes(self._gpu()),
         )
 
-    def block(self, asked: BlockAsked) -> Block:
+    def block(self, asked: BlockAsked) -> Timed:
         """Time a row of runs, with the state of the machine around them."""
         run, _ = self._ready()
         clock = self._clock
@@ -142,7 +144,7 @@ class Worker:
             run, clock, min_runs=asked.min_runs, min_seconds=asked.min_seconds, max_seconds=asked.max_seconds
         )
         watch.end()
-        return watch.block(samples, self._gpu_reasons())
+        return watch.timed(samples, self._gpu_reasons())
 
     def scenario(self, asked: ScenarioAsked) -> ScenarioDone:
         """Let queries arrive as the plan's scenario says."""
@@ -161,13 +163,15 @@ class Worker:
             issue,
             seconds=plan.min_seconds,
             qps=plan.qps,
+            bound_ns=plan.latency_bound_ns,
             offline_samples=asked.offline_samples,
             seed=plan.seed,
             clock=self._clock,
         )
         watch.end()
         latencies = np.array(result.latencies_ns, np.int64)
-        return ScenarioDone(figures=figures_of(result), block=watch.block(latencies, self._gpu_reasons()))
+        timed = watch.timed(latencies, self._gpu_reasons())
+        return ScenarioDone(figures=figures_of(result, batch=plan.batch), block=timed.whole())
 
     def run_memory(self) -> RunMemory:
         """Tell what one more run takes on top of what lies there between runs."""
@@ -175,6 +179,9 @@ class Worker:
         if not self._frugal:
             return RunMemory(added_bytes=None)
         run()
+        added = peak_allocated(run)
+        if added is not None:
+            return RunMemory(added_bytes=added)
         meter.restart()
         between = read_memory(self._root)
         run()
@@ -185,17 +192,28 @@ class Worker:
 
     def power(self, asked: PowerAsked) -> Power:
         """Measure power and energy of continuous runs; null with its reason where there is no sensor."""
+        # A worker starts for each model, and few are asked for power.
+        from edgecnn.bench.power.measure import measure_power, no_power  # noqa: PLC0415
+        from edgecnn.devices.sensors.catalog import meter_from  # noqa: PLC0415
+
         run, _ = self._ready()
         assert self._session is not None
         assert self._job is not None
         try:
-            meter = meter_from(asked.meter, self._root, uses_gpu=self._session.info().backend in GPU_BACKENDS)
+            info = self._session.info()
+            uses_gpu, gpu = info.backend in GPU_BACKENDS, engine_address(info)
+            meter = meter_from(asked.meter, self._root, uses_gpu=uses_gpu, gpu=gpu)
         except SensorUnavailable as error:
             return no_power(error)
+        begin, before = self._clock.now_ns(), read_cpu_times(self._root)
         try:
-            return measure_power(run, meter, images_per_run=self._job.plan.batch, seconds=asked.seconds)
+            power = measure_power(run, meter, images_per_run=self._job.plan.batch, seconds=asked.seconds)
         finally:
             meter.close()
+        after = read_cpu_times(self._root)
+        use = use_between(before, after, elapsed_ns=self._clock.now_ns() - begin)
+        activity = activity_of([use] if use else [])
+        return replace(power, other_cores=activity.other_cores if activity else None)
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -214,11 +232,18 @@ class Worker:
 
     def _gpu_reasons(self) -> int | None:
         assert self._session is not None
-        return read_gpu_reasons(self._session.info(), root=self._root)
+        return read_gpu_reasons(self._session.info(), self._gpu(), root=self._root)
+
+    def _gpu(self) -> Gpu | None:
+        assert self._session is not None
+        return engine_gpu(self._session.info(), root=self._root)
 
 
 def answers(lines: Iterable[bytes], worker: Worker) -> Iterator[bytes]:
-    """Yield the answer to each request: what was asked for, or the error that edgecnn raised on purpose."""
+    """Yield the answer to each request: what was asked for, or the error that edgecnn raised on purpose.
+
+    A long answer comes in pieces; the last one ends the line.
+    """
     handlers: dict[str, tuple[type[Any] | None, Callable[..., object]]] = {
         "load": (Job, worker.load),
         "first": (None, worker.first),
@@ -233,7 +258,8 @@ def answers(lines: Iterable[bytes], worker: Worker) -> Iterator[bytes]:
         try:
             name, value = decode_request(line, kinds)
             kind, handler = handlers[name]
-            yield encode_answer(name, handler() if kind is None else handler(value))
+            # Kept by no name: the samples of a block would still be there while those of the next are taken.
+            yield from encode_pieces(name, handler() if kind is None else handler(value))
         except EdgecnnError as error:
             yield encode_error(error)
 
@@ -245,7 +271,8 @@ def main() -> None:
     with take_output() as output:
         for answer in answers(sys.stdin.buffer, worker):
             output.write(answer)
-            output.flush()
+            if answer.endswith(b"\n"):
+                output.flush()
         worker.close()
 
 
@@ -253,7 +280,7 @@ def _touch_harness(clock: Clock, root: Path) -> None:
     """Do once without a model what is done later with it, so that code and libraries of the harness lie in the baseline."""
     warm_up(_nothing, clock, min_runs=_TOUCH_RUNS, min_seconds=0, max_seconds=_TOUCH_SECONDS)
     encode_durations(sample(_nothing, clock, min_runs=_TOUCH_RUNS, min_seconds=0, max_seconds=_TOUCH_SECONDS))
-    activity_between(read_cpu_times(root), read_cpu_times(root), elapsed_ns=1)
+    use_between(read_cpu_times(root), read_cpu_times(root), elapsed_ns=1)
     read_state(root)
     read_pss(root)
 

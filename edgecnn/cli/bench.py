@@ -8,17 +8,19 @@ import click
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.bench.plan import make_plan
-from edgecnn.bench.scenarios import SCENARIOS
-from edgecnn.bench.session import failure, requests_for, results_path, run_session
+from edgecnn.bench.scenarioresult import SCENARIOS
+from edgecnn.bench.session import Interrupted, Outcome, failure, requests_for, results_path, run_session
 from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.bench_tables import show
 from edgecnn.cli.live import live_progress
 from edgecnn.cli.options import (
     MODELS,
+    Latency,
     Numbers,
     Span,
     backend_option,
     cache_option,
+    check_threads,
     json_option,
     output_option,
     preset_option,
@@ -26,7 +28,9 @@ from edgecnn.cli.options import (
     trust_engine_option,
 )
 from edgecnn.cli.output import print_json, say
+from edgecnn.devices.sensors.catalog import check_meter
 from edgecnn.errors import UnknownName
+from edgecnn.resultlines import check_appendable
 from edgecnn.runtimes import AUTO, OpenOptions, backend_states, get_runtime
 from edgecnn.runtimes.presets import preset_options
 from edgecnn.units import count_of
@@ -40,7 +44,12 @@ from edgecnn.units import count_of
 )
 @threads_option
 @click.option(
-    "--seconds", type=float, default=2.0, show_default=True, help="Seconds of sampling per measurement, at least."
+    "--seconds",
+    type=Span(),
+    default=2.0,
+    show_default=True,
+    metavar="TIME",
+    help="Time of sampling per measurement, at least: 5, 5s or 10m.",
 )
 @click.option(
     "--runs", type=click.IntRange(1), default=30, show_default=True, help="Samples per measurement, at least."
@@ -56,6 +65,12 @@ from edgecnn.units import count_of
 )
 @click.option("--scenario", type=click.Choice(SCENARIOS), help="A load pattern in the style of MLPerf.")
 @click.option("--qps", type=float, help="Queries per second, for --scenario server.")
+@click.option(
+    "--latency-bound",
+    type=Latency(),
+    metavar="TIME",
+    help="For --scenario server: 99% of the queries within 20ms or 500us?",
+)
 @click.option("--sustain", type=Span(), metavar="TIME", help="Run for 20s, 10m, 1h without a pause; the curve over it.")
 @click.option("--power", metavar="SENSOR", help="Power and energy: auto, a sensor's name, csv:FILE or http://PLUG.")
 @click.option("--memory", is_flag=True, help="Show what memory each phase takes, beside the estimate from the graph.")
@@ -76,6 +91,7 @@ def bench(
     include: str | None,
     scenario: str | None,
     qps: float | None,
+    latency_bound: float | None,
     sustain: float | None,
     power: str | None,
     memory: bool,
@@ -95,28 +111,54 @@ def bench(
       edgecnn bench models/mobilenet_v1_0.25_32.onnx --sustain 10m
     """
     check_backend(backend)
+    check_threads(threads)
     options = session_options(preset, threads=threads, no_spin=no_spin, cache=cache, trust_engine=trust_engine)
     path = results_path(output)
+    check_appendable(path)
     # Said before anything is exported.
-    plan = make_plan(seconds=seconds, min_runs=runs, scenario=scenario, qps=qps, sustain_seconds=sustain)
+    if power is not None:
+        check_meter(power)
+    plan = make_plan(
+        seconds=seconds,
+        min_runs=runs,
+        scenario=scenario,
+        qps=qps,
+        sustain_seconds=sustain,
+        latency_bound_ns=latency_bound,
+    )
     artifacts = [load_artifact(model) for model in models or find_models(MODELS)]
     requests = requests_for(artifacts, plan, options, batches=batch, power=power, memory=memory)
+    kept: Interrupted | None = None
     with live_progress(f"measuring {len(requests)} x at least {plan.min_seconds:g} s") as on_progress:
-        outcome = run_session(
-            requests,
-            path,
-            choose=lambda artifact, options, batch: chosen_backend(backend, artifact, options, batch=batch),
-            with_copies=include == "copy",
-            on_progress=on_progress,
-        )
+        try:
+            outcome = run_session(
+                requests,
+                path,
+                choose=lambda artifact, options, batch: chosen_backend(backend, artifact, options, batch=batch),
+                with_copies=include == "copy",
+                on_progress=on_progress,
+            )
+        except Interrupted as interrupted:
+            kept = interrupted
+            outcome = interrupted.outcome
+    _tell(outcome, path, as_json=as_json, memory=memory, interrupted=kept is not None)
+    if kept is not None:
+        raise kept
+    error = failure(outcome, strict=strict)
+    if error is not None:
+        raise error
+
+
+def _tell(outcome: Outcome, path: Path, *, as_json: bool, memory: bool, interrupted: bool) -> None:
+    """Print what was measured, and say where it was written."""
     if as_json:
         print_json(outcome.records)
     elif any(record.status == "ok" for record in outcome.records):
         show(outcome.records, memory=memory)
-        say(f"{count_of(outcome.written, 'record')} appended to {path}")
-    error = failure(outcome, strict=strict)
-    if error is not None:
-        raise error
+    elif not outcome.written or not interrupted:
+        return
+    so_far = " (interrupted)" if interrupted and outcome.written else ""
+    say(f"{count_of(outcome.written, 'record')}{so_far} appended to {path}")
 
 
 def session_options(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgecnn.bench.metrics import MINUTE_SECONDS
+from edgecnn.bench.scenarioresult import STREAMS
 from edgecnn.results import Record, ScenarioFigures
 from edgecnn.specs import joined_title
 from edgecnn.units import bytes_text, duration_text
@@ -51,7 +52,10 @@ def memory_table(records: Sequence[Record]) -> Cells | None:
     )
     notes = sorted({record.footprint.note for record in records if record.footprint and record.footprint.note})
     caption = "\n".join(
-        ("run: most that a run held beyond what was loaded; est.: from the graph's shapes, no measurement", *notes)
+        (
+            "run: most that a run held beyond what was loaded; est.: from the graph's shapes, no measurement",
+            *(f"est.: {note}" for note in notes),
+        )
     )
     return Cells(title="memory", columns=columns, rows=rows, caption=caption) if rows else None
 
@@ -114,8 +118,17 @@ def scenario_text(figures: ScenarioFigures) -> str:
     """Return a scenario's figures in one line."""
     parts = [f"{figures.title}: {figures.samples_per_second:,.1f} samples/s"]
     if figures.percent is not None:
-        parts.append(f"{figures.percent:g}th percentile {duration_text(figures.tail_ns)} by early stopping")
-    return ", ".join((*parts, f"{figures.queries:,} queries"))
+        known = figures.tail_ns is not None
+        tail = f"{duration_text(figures.tail_ns)} by early stopping" if known else "unknown, see below"
+        parts.append(f"{figures.percent:g}th percentile {tail}")
+    if figures.unanswered and figures.bound_ns is None:
+        parts.append(f"{figures.qps:.10g} queries/s: not held")
+    if figures.bound_ns is not None:
+        answer = {True: "held", False: "not held", None: "too few queries to tell"}[figures.bound_held]
+        parts.append(f"{figures.qps:.10g} queries/s within {duration_text(figures.bound_ns)}: {answer}")
+    queries = "1 query" if figures.queries == 1 else f"{figures.queries:,} queries"
+    several = f" of {STREAMS} images each" if figures.title.endswith("multi-stream") else ""
+    return ", ".join((*parts, queries + several))
 
 
 def median_of(record: Record, name: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from edgecnn.doctor.cache import cache
 from edgecnn.doctor.finding import Finding, Health
 from edgecnn.doctor.gpu import gpu
 from edgecnn.doctor.gpulibraries import gpu_libraries
@@ -26,7 +27,7 @@ def examine(
         root: folder that stands for "/" where /proc, /sys and /dev are read.
         on_progress: called before each backend with how many are done, how many there are, and its name.
     """
-    findings = [*machine(root), *packages(), *gpu(root), *gpu_libraries(), *sensors(root)]
+    findings = [*machine(root), *cache(), *packages(), *gpu(root), *gpu_libraries(), *sensors(root)]
     names = backend_names()
     for done, name in enumerate(names):
         on_progress(done, len(names), name)

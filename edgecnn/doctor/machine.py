@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgecnn.bench.throttling import PI_BITS
+from edgecnn.bench.doubts.throttling import PI_BITS
 from edgecnn.devices.detect import detect
 from edgecnn.devices.emulation import is_emulated
 from edgecnn.devices.state import DeviceState, read_state

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,11 @@ ONE_FOLDER = "onnxruntime"
 """Import name that several distributions claim; the one that was installed last wins, in part."""
 
 
+TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
+
+_TELEMETRY_SINCE = (1, 29)
+
+
 def packages() -> Iterator[Finding]:
     """Yield what is to be said of the interpreter and of the installed packages."""
     yield interpreter(sys.version_info[:2], struct.calcsize("P") * 8, platform.machine())
@@ -24,6 +31,7 @@ def packages() -> Iterator[Finding]:
         if name in versions:
             yield Finding(topic="package", name=name, health="ok", message=versions[name])
     yield from conflicts(versions)
+    yield from telemetry(versions, os.environ)
 
 
 def interpreter(version: tuple[int, int], bits: int, machine: str) -> Finding:
@@ -60,6 +68,31 @@ def conflicts(versions: Mapping[str, str]) -> Iterator[Finding]:
             message=f"{' and '.join(claims)} are both installed and overwrite each other's files",
             fix=f"pip uninstall -y {' '.join(claims)} && pip install 'edgecnn[cpu]', or 'edgecnn[cuda]' for NVIDIA GPUs",
         )
+
+
+def telemetry(versions: Mapping[str, str], environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a note where the installed engine reports to its maker: ONNX Runtime's packages do so from 1.29 on.
+
+    Source: the variable that its library looks for when it is imported (onnxruntime, posix/telemetry_1ds.cc).
+
+    Args:
+        versions: distribution -> version.
+        environment: the variables of this process.
+    """
+    for name, version in versions.items():
+        talks = _release(version) >= _TELEMETRY_SINCE and (name == ONE_FOLDER or _is_flavour(name))
+        if talks and environment.get(TELEMETRY_OFF, "0").lower() in ("", "0", "false"):
+            yield Finding(
+                topic="package",
+                name="telemetry",
+                health="note",
+                message=f"{name} {version} may send what it runs to its maker over the network",
+                fix=f"export {TELEMETRY_OFF}=1 before the program starts; edgecnn writes no environment of its own",
+            )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def _is_flavour(name: str) -> bool:

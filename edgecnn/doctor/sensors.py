@@ -1,59 +1,34 @@
-"""Whether the power sensors of this machine can be read by this user."""
+"""Which power sensors `edgecnn bench --power` can read here, and what those need that are there and cannot be read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgecnn.devices.sysfs import matching
-from edgecnn.doctor.finding import Finding
-from edgecnn.procfs import read_text
-
-# Root alone may read it since the kernel's answer to CVE-2020-8694 (Intel INTEL-SA-00389).
-_RAPL_FIX = "sudo chmod a+r /sys/class/powercap/*/energy_uj"
+from edgecnn.devices.sensors.catalog import EXTERNAL_FIX, find_meters
+from edgecnn.devices.sensors.files import ReadText, read_sensor_file
+from edgecnn.doctor.finding import Finding, Health
 
 
-def sensors(root: Path = Path("/")) -> Iterator[Finding]:
+def sensors(root: Path = Path("/"), *, read: ReadText = read_sensor_file) -> Iterator[Finding]:
     """Yield what is to be said of each power sensor; one line where there is none.
 
     Args:
         root: folder that stands for "/".
+        read: how a sensor's file is read.
     """
-    found = [*_rapl(root), *_monitors(root)]
-    yield from found
-    if not found:
-        yield Finding(
-            topic="sensor",
-            name="power",
-            health="unavailable",
-            message="no power sensor that the kernel shows",
-            fix="a meter between supply and device measures any board",
-        )
+    found = find_meters(root, read=read)
+    for meter in found.meters:
+        covers = f"{meter.spec.coverage}: " if meter.spec.coverage else ""
+        yield _finding(meter.spec.name, "ok", covers + meter.spec.note)
+        meter.close()
+    # The counters of one kind are all forbidden or none; one fix opens them.
+    there = {(one.name.partition(":")[0], one.fix): one for one in reversed(found.missing) if not one.absent}
+    for one in reversed(there.values()):
+        yield _finding(one.name, "unavailable", one.reason, one.fix)
+    if not found.meters and not there:
+        yield _finding("power", "unavailable", "no power sensor that the kernel shows", EXTERNAL_FIX)
 
 
-def _rapl(root: Path) -> Iterator[Finding]:
-    for zone in matching(root, "sys/class/powercap/*-rapl:*"):
-        file = zone / "energy_uj"
-        name = f"{zone.name} ({(read_text(zone / 'name') or 'unknown').strip()})"
-        if os.access(file, os.R_OK):
-            yield Finding(topic="sensor", name=name, health="ok", message="energy counter can be read")
-        elif file.exists():
-            message = "energy counter that only root may read"
-            yield Finding(topic="sensor", name=name, health="unavailable", message=message, fix=_RAPL_FIX)
-
-
-def _monitors(root: Path) -> Iterator[Finding]:
-    """Yield the chips that measure power, or voltage and current: INA219, INA226, INA238, INA3221 and their like."""
-    for chip in matching(root, "sys/class/hwmon/hwmon*"):
-        name = (read_text(chip / "name") or "").strip()
-        files = (*matching(chip, "power*_input"), *(matching(chip, "curr*_input") if name.startswith("ina") else ()))
-        if files:
-            readable = all(os.access(file, os.R_OK) for file in files)
-            yield Finding(
-                topic="sensor",
-                name=f"{chip.name} ({name or 'unknown'})",
-                health="ok" if readable else "unavailable",
-                message=f"{len(files)} readings" + ("" if readable else " that this user may not read"),
-                fix="" if readable else f"sudo chmod a+r /sys/class/hwmon/{chip.name}/*_input",
-            )
+def _finding(name: str, health: Health, message: str, fix: str = "") -> Finding:
+    return Finding(topic="sensor", name=name, health=health, message=message, fix=fix)

@@ -21,11 +21,18 @@ import pytest
 
 import edgecnn
 from edgecnn.artifacts import load_artifact
-from edgecnn.errors import BadInput, EdgecnnError, MissingDependency, RuntimeUnavailable, UnavailableError, UsageError
+from edgecnn.errors import (
+    BadInput,
+    Contradiction,
+    EdgecnnError,
+    MissingDependency,
+    RuntimeUnavailable,
+    UnavailableError,
+    UsageError,
+)
 from edgecnn.runtimes import OpenOptions, Runtime, Session, get_runtime, open_session
-from edgecnn.runtimes.base import Array
 from edgecnn.specs import Artifact
-from edgecnn.testing.models import REFERENCE, TINY, TINY_BATCH1, TINY_INT8, TINY_TRT_INT8
+from edgecnn.testing.models import TINY, TINY_BATCH1, TINY_INT8, TINY_TRT_INT8, read_reference
 
 
 @pytest.fixture
@@ -51,14 +58,17 @@ def runtime(backend: str) -> Runtime:
 @pytest.fixture
 def session(runtime: Runtime) -> Iterator[Session]:
     """The fp32 test model, open with one thread, for batches up to 1280."""
-    with runtime.open(load_artifact(TINY), OpenOptions(threads=1, max_batch=1280)) as session:
+    with _opened(runtime, TINY, max_batch=1280) as session:
         yield session
 
 
-def expected() -> dict[str, Array]:
-    """Inputs and the outputs that the ONNX reference implementation gives for them."""
-    with np.load(REFERENCE) as stored:
-        return dict(stored)
+def _opened(runtime: Runtime, path: Path, *, max_batch: int | None = None) -> Session:
+    """Return a session of one thread, where the backend has a choice of them."""
+    artifact = load_artifact(path)
+    try:
+        return runtime.open(artifact, OpenOptions(threads=1, max_batch=max_batch))
+    except Contradiction:
+        return runtime.open(artifact, OpenOptions(max_batch=max_batch))
 
 
 def computes(runtime: Runtime) -> None:
@@ -92,7 +102,7 @@ def test_inputs_and_outputs_are_the_graphs(session: Session) -> None:
 def test_fp32_equals_the_reference(runtime: Runtime, session: Session, batch: int) -> None:
     """Any batch gives the reference's outputs."""
     computes(runtime)
-    stored = expected()
+    stored = read_reference()
     answer = session.run({"input": stored["input"][:batch]})
     assert list(answer) == ["logits"]
     np.testing.assert_allclose(answer["logits"], stored["logits"][:batch], rtol=1e-4, atol=1e-5)
@@ -101,7 +111,7 @@ def test_fp32_equals_the_reference(runtime: Runtime, session: Session, batch: in
 def test_a_large_batch_equals_the_reference(runtime: Runtime, session: Session) -> None:
     """An engine may take another way for more than a few KiB; it gives the same, also when it is asked again."""
     computes(runtime)
-    stored = expected()
+    stored = read_reference()
     images, wanted = np.tile(stored["input"], (80, 1, 1, 1)), np.tile(stored["logits"], (80, 1))
     for _ in range(3):
         np.testing.assert_allclose(session.run({"input": images})["logits"], wanted, rtol=1e-4, atol=1e-5)
@@ -110,7 +120,7 @@ def test_a_large_batch_equals_the_reference(runtime: Runtime, session: Session) 
 def test_shapes_may_alternate(runtime: Runtime, session: Session) -> None:
     """A run of one batch size leaves nothing behind that a run of another would see."""
     computes(runtime)
-    stored = expected()
+    stored = read_reference()
     for batch in (1, 3, 1, 1, 2, 16, 3, 1, 5, 6, 7, 8, 1, 3, 3):
         answer = session.run({"input": stored["input"][:batch]})["logits"]
         np.testing.assert_allclose(answer, stored["logits"][:batch], rtol=1e-4, atol=1e-5)
@@ -132,11 +142,11 @@ def test_int8_equals_the_reference(runtime: Runtime) -> None:
     There are two forms of int8 files; an engine that computes only one of them rightly refuses the other.
     """
     computes(runtime)
-    stored = expected()
+    stored = read_reference()
     answered = 0
     for path, form in ((TINY_INT8, "int8"), (TINY_TRT_INT8, "trt_int8")):
         try:
-            session = runtime.open(load_artifact(path), OpenOptions(threads=1, max_batch=16))
+            session = _opened(runtime, path, max_batch=16)
         except BadInput:
             continue
         with session:
@@ -148,7 +158,7 @@ def test_int8_equals_the_reference(runtime: Runtime) -> None:
 
 def test_answers_belong_to_the_caller(session: Session) -> None:
     """A later run does not change an earlier answer."""
-    first_input = expected()["input"][:1]
+    first_input = read_reference()["input"][:1]
     first = session.run({"input": first_input})["logits"]
     kept = first.copy()
     second = session.run({"input": first_input + 1})["logits"]
@@ -158,14 +168,14 @@ def test_answers_belong_to_the_caller(session: Session) -> None:
 
 def test_a_run_does_not_change_its_input(session: Session) -> None:
     """Inputs are read only."""
-    images = expected()["input"][:2].copy()
+    images = read_reference()["input"][:2].copy()
     session.run({"input": images})
-    np.testing.assert_array_equal(images, expected()["input"][:2])
+    np.testing.assert_array_equal(images, read_reference()["input"][:2])
 
 
 def test_memory_layout_does_not_matter(runtime: Runtime, session: Session) -> None:
     """A strided view gives the same answer as its copy."""
-    images = expected()["input"][:4]
+    images = read_reference()["input"][:4]
     strided = np.asfortranarray(images)
     np.testing.assert_array_equal(session.run({"input": strided})["logits"], session.run({"input": images})["logits"])
 
@@ -229,7 +239,7 @@ def test_closed_sessions_refuse(runtime: Runtime) -> None:
 
 def test_closing_during_runs_is_no_other_error(runtime: Runtime) -> None:
     """A run that another thread's close overtakes gives its answer or the RuntimeError of a closed session."""
-    images = expected()["input"][:1]
+    images = read_reference()["input"][:1]
     wrong: list[Exception] = []
 
     def work(session: Session) -> None:
@@ -242,7 +252,7 @@ def test_closing_during_runs_is_no_other_error(runtime: Runtime) -> None:
                 wrong.append(error)
 
     for _ in range(10):
-        session = runtime.open(load_artifact(TINY), OpenOptions(threads=1))
+        session = _opened(runtime, TINY)
         workers = [threading.Thread(target=work, args=(session,)) for _ in range(4)]
         for worker in workers:
             worker.start()
@@ -254,7 +264,7 @@ def test_closing_during_runs_is_no_other_error(runtime: Runtime) -> None:
 
 def test_threads_share_a_session(runtime: Runtime, session: Session) -> None:
     """Eight threads get the answers that one thread gets, bit for bit."""
-    images = expected()["input"]
+    images = read_reference()["input"]
     wanted = [session.run({"input": images[i : i + 1]})["logits"] for i in range(len(images))]
     wrong: list[int] = []
 
@@ -302,6 +312,21 @@ def test_unknown_engine_options_are_refused(runtime: Runtime, key: str) -> None:
     """An option that the engine does not have is never passed over in silence."""
     with pytest.raises(UsageError):
         runtime.open(load_artifact(TINY), OpenOptions(engine={key: 0}))
+
+
+@pytest.mark.parametrize("field", ["threads", "spinning", "arena", "cache", "cache_folder", "trust_engine"])
+def test_an_option_is_followed_or_refused(runtime: Runtime, field: str, tmp_path: Path) -> None:
+    """Whatever is asked for, the answer is a session or a `Contradiction`; threads that are taken are told."""
+    values = {"threads": 2, "cache": True, "cache_folder": tmp_path / "cache", "trust_engine": True}
+    options = OpenOptions(**{field: values.get(field, False)})  # type: ignore[arg-type]
+    if field == "cache":
+        options = replace(options, cache_folder=tmp_path / "cache")
+    try:
+        session = runtime.open(load_artifact(TINY), options)
+    except Contradiction:
+        return
+    with session:
+        assert field != "threads" or session.info().threads == 2
 
 
 def test_the_environment_stays_as_it_is(runtime: Runtime, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,20 +1,20 @@
-"""A stand-in for the module pynvml: GPUs whose power is a function of time, with an energy counter that moves in steps."""
+"""A stand-in for NVML (`edgecnn.devices.nvml`): GPUs of any power over time, with an energy counter that moves in steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 
 class NVMLError(Exception):
-    """NVML said no; a subclass per reason, as pynvml has them."""
+    """NVML said no; a subclass per reason."""
 
     def __init__(self, value: int = 999) -> None:
         super().__init__(f"error {value}")
 
 
-class NVMLError_NotSupported(NVMLError):  # noqa: N801 (pynvml's own name)
+class NVMLError_NotSupported(NVMLError):  # noqa: N801 (NVML's own name)
     """The GPU does not have that."""
 
     def __str__(self) -> str:
@@ -53,6 +53,8 @@ class FakeGpu:
         usage: it has the mean power.
         lost: it fell off the bus.
         start_mj: what the counter shows at time 0.
+        clock_reasons: why its clock is held back, as bits.
+        processes: process number -> bytes, None where the driver hides them.
     """
 
     watts: float = 100.0
@@ -61,10 +63,12 @@ class FakeGpu:
     usage: bool = True
     lost: bool = False
     start_mj: int = 0
+    clock_reasons: int = 0
+    processes: dict[int, int | None] = field(default_factory=dict)
 
 
 class FakeNvml:
-    """The functions of pynvml that edgecnn calls.
+    """The functions of NVML that edgecnn calls.
 
     Args:
         gpus: what the driver knows.
@@ -109,6 +113,11 @@ class FakeNvml:
         self._open()
         return index
 
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id: str) -> int:  # noqa: N802
+        """Return a handle by the PCI address."""
+        self._open()
+        return int(bus_id.split(":")[-2], 16) - 1
+
     def nvmlDeviceGetPciInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
         """Return the PCI address, as bytes like older versions do."""
         return SimpleNamespace(busId=f"00000000:{handle + 1:02X}:00.0".encode())
@@ -142,6 +151,14 @@ class FakeNvml:
         if not gpu.usage:
             raise NVMLError_NotSupported
         return round(gpu.watts * 1e3)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:  # noqa: N802
+        """Return the processes on the GPU."""
+        return [SimpleNamespace(pid=pid, usedGpuMemory=held) for pid, held in self._gpu(handle).processes.items()]
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: int) -> int:  # noqa: N802
+        """Return why the clock is held back."""
+        return self._gpu(handle).clock_reasons
 
     def _gpu(self, handle: int) -> FakeGpu:
         self._open()

@@ -26,6 +26,14 @@ def test_what_goes_in_and_comes_out() -> None:
     assert ended == Ended(status=0, output=big + b"ba", last_words="", timed_out=False)
 
 
+def test_engines_of_children_do_nothing_beside_their_runs() -> None:
+    """ONNX Runtime reads this when it is imported; this process's own environment stays as it is."""
+    code = "import os, sys; sys.stdout.write(os.environ['ORT_DISABLE_TELEMETRY'] + os.environ['PATH'])"
+    ended = run_child([sys.executable, "-c", code], b"", limit_seconds=60)
+    assert ended.output.decode() == "1" + os.environ["PATH"]
+    assert "ORT_DISABLE_TELEMETRY" not in os.environ
+
+
 def test_a_child_that_does_not_read_and_prints_much_on_standard_error_is_no_deadlock() -> None:
     ended = _run("import sys; sys.stderr.write('noise\\n' * 200_000 + 'last words\\n'); sys.exit(3)", b"x" * 300_000)
     assert ended.status == 3

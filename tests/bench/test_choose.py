@@ -1,5 +1,9 @@
 """`--backend auto`: measured, explained, remembered."""
 
+import json
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ import pytest
 from edgecnn.artifacts import load_artifact
 from edgecnn.bench.choose import choose_backend
 from edgecnn.errors import RuntimeUnavailable
+from edgecnn.jsonform import to_json
 from edgecnn.runtimes import OpenOptions
 from edgecnn.testing.models import TINY, TINY_INT8
 
@@ -30,6 +35,18 @@ def test_the_fastest_is_taken_and_remembered(tmp_path: Path) -> None:
     again = choose_backend(artifact, candidates=("torch", "cpu", "trt-of-nobody"), seconds=0.05, folder=tmp_path)
     assert again.remembered
     assert again.candidates == first.candidates
+
+
+@pytest.mark.parametrize("doubt", ["", "other processes used 2 of 2 processors"])
+def test_a_choice_in_doubt_is_made_again_after_a_day(tmp_path: Path, doubt: str) -> None:
+    asked = {"candidates": ("null", "cpu"), "seconds": 0.05, "folder": tmp_path}
+    first = choose_backend(load_artifact(TINY), **asked)
+    (memory,) = tmp_path.iterdir()
+    candidates = tuple(replace(one, reason=doubt, median_ns=1.0) for one in first.candidates)
+    memory.write_text(json.dumps(to_json(replace(first, candidates=candidates))))
+    for hours, remembered in ((23, True), (25, not doubt)):
+        os.utime(memory, (0, time.time_ns() / 1e9 - 3600 * hours))
+        assert choose_backend(load_artifact(TINY), **asked).remembered is remembered
 
 
 @pytest.mark.parametrize("change", ["model", "options", "batch", "candidates"])

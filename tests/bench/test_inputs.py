@@ -3,13 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgecnn.bench.inputs import fitted_shape, make_feeds
+from edgecnn.bench.inputs import check_fits, fitted_shape, make_feeds
 from edgecnn.errors import BadInput
 from edgecnn.specs import TensorSpec
 
 
 def _spec(dtype: str, *shape: int | str) -> TensorSpec:
     return TensorSpec(name="image", dtype=dtype, shape=shape)
+
+
+def test_what_does_not_fit_into_memory_is_not_made() -> None:
+    inputs = (_spec("float32", "N", 3, 10, 10), _spec("uint8", "N", 100))
+    check_fits(inputs, batch=10, left_bytes=13_000)
+    check_fits(inputs, batch=10**12, left_bytes=None)
+    with pytest.raises(BadInput, match="got 11 images of 1 kB each, 14 kB") as caught:
+        check_fits(inputs, batch=11, left_bytes=13_000)
+    assert "--batch 10 fits at most" in caught.value.hint
 
 
 def test_floats_are_standard_normal_with_the_batch_put_in() -> None:

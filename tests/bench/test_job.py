@@ -11,23 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn import errors
-from edgecnn.bench.activity import Activity
+from edgecnn.bench.activity import CpuUse
 from edgecnn.bench.job import (
     Block,
     BlockAsked,
     GarbledError,
     Job,
     Loaded,
-    decode_answer,
+    Timed,
     decode_durations,
-    decode_request,
-    encode_answer,
     encode_durations,
-    encode_error,
-    encode_request,
 )
 from edgecnn.bench.memory import Phase
 from edgecnn.bench.plan import make_plan
+from edgecnn.bench.wire import (
+    decode_answer,
+    decode_request,
+    encode_answer,
+    encode_error,
+    encode_pieces,
+    encode_request,
+)
 from edgecnn.devices.state import DeviceState
 from edgecnn.errors import BadInput, EdgecnnError, InferenceError, MissingDependency, ParityError, UnknownName
 from edgecnn.runtimes.base import OpenOptions
@@ -58,10 +62,18 @@ BLOCK = Block(
     end_ns=11,
     before=DeviceState(load_average=0.5),
     after=DeviceState(temperature_c=40.5, pi_throttled=0),
-    activity=Activity(seconds=1.0, own_cores=1.0),
+    use=CpuUse(elapsed_ns=6, own_ns=3),
     memory=Phase(resident_bytes=100, peak_bytes=None),
 )
 KINDS: dict[str, type[Any] | None] = {"load": Job, "first": None, "block": BlockAsked}
+
+
+def test_a_long_row_travels_in_pieces_and_arrives_whole() -> None:
+    samples = np.arange(1, 10_001, dtype=np.int64)
+    pieces = list(encode_pieces("block", Timed(block=replace(BLOCK, durations=""), samples_ns=samples)))
+    assert max(map(len, pieces)) < 32_000
+    assert b"".join(pieces) == encode_answer("block", replace(BLOCK, durations=encode_durations(samples)))
+    assert decode_answer(b"".join(pieces), "block", Block).samples_ns.tolist() == samples.tolist()
 
 
 def test_a_job_survives_the_trip() -> None:

@@ -9,6 +9,8 @@ from edgecnn.bench.latency import MAX_SAMPLES, sample, settle, time_once, warm_u
 from edgecnn.errors import MeasurementError
 from edgecnn.testing.fakes import FakeClock, FakeRun
 
+pytestmark = pytest.mark.usefixtures("few_objects")
+
 MS = 1_000_000
 
 

@@ -12,6 +12,7 @@ from edgecnn.bench.memory import (
     PhaseMeter,
     available_bytes,
     peak_since,
+    read_anonymous,
     read_cgroup_peak,
     read_memory,
     read_pss,
@@ -146,3 +147,36 @@ def test_what_is_left_is_the_lesser_of_the_machines_and_the_containers(tmp_path:
     write_tree(root, {f"{box}.max": "max\n"})
     assert available_bytes(root) == 500 * 1024
     assert available_bytes(tmp_path / "nowhere") is None
+
+
+def test_pages_that_are_no_file_are_counted_exactly(tmp_path: Path) -> None:
+    rollup = "55d-7ff ---p 00000000 00:00 0    [rollup]\nRss:   9000 kB\nPss:     4321 kB\nAnonymous:      4000 kB\n"
+    assert read_anonymous(write_tree(tmp_path, {"proc/self/smaps_rollup": rollup})) == 4000 * 1024
+    assert read_anonymous(tmp_path / "nowhere") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the counters are Linux's")
+def test_the_real_sizes_follow_allocations_to_the_page_and_halve_what_two_processes_share() -> None:
+    """In a process of its own: 8 MB of its own, then 32 MB that it shares with a child."""
+    code = (
+        "import mmap, os, signal\n"
+        "from edgecnn.bench.memory import *\n"
+        "read_anonymous(); read_pss()\n"
+        "base = read_anonymous()\n"
+        "own = mmap.mmap(-1, 8 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "own.write(b'x' * len(own))\n"
+        "print(read_anonymous() - base)\n"
+        "shared = mmap.mmap(-1, 32 << 20)\n"
+        "shared.write(b'x' * len(shared))\n"
+        "alone = read_pss()\n"
+        "come, go = os.pipe()\n"
+        "child = os.fork()\n"
+        "if child == 0: shared[:] = b'y' * len(shared); os.write(go, b'.'); signal.pause()\n"
+        "os.read(come, 1)\n"
+        "print(alone - read_pss())\n"
+        "os.kill(child, 9)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert 8 << 20 <= int(out[0]) < (8 << 20) + (1 << 20)
+    # The interpreter's own pages are shared with the child as well.
+    assert 16 << 20 <= int(out[1]) < 32 << 20

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecnn.bench.activity import Activity
+from edgecnn.bench.activity import CpuUse
 from edgecnn.bench.job import Block, FirstRun, Loaded, Warmed, encode_durations
 from edgecnn.bench.latency import MAX_SAMPLES
 from edgecnn.bench.memory import Phase
@@ -115,8 +115,12 @@ def test_a_million_samples_are_kept_evenly() -> None:
 
 
 def test_activity_is_that_of_the_blocks_alone() -> None:
-    busy, quiet = Activity(seconds=1, own_cores=1, other_cores=2), Activity(seconds=3, own_cores=0.6, other_cores=0)
-    found = all_activity([_block([1], activity=busy), _block([1], activity=quiet), _block([1])])
+    """The first block sees two of four processors used by others, the three seconds of the second none."""
+    busy = CpuUse(elapsed_ns=SECOND, own_ns=SECOND, busy_ns=3 * SECOND, idle_ns=SECOND, processors=4)
+    quiet = CpuUse(
+        elapsed_ns=3 * SECOND, own_ns=18 * SECOND // 10, busy_ns=18 * SECOND // 10, idle_ns=10 * SECOND, processors=4
+    )
+    found = all_activity([_block([1], use=busy), _block([1], use=quiet), _block([1])])
     assert found is not None
     assert (found.seconds, found.own_cores, found.other_cores, found.stolen_cores) == (
         4,

@@ -83,6 +83,8 @@ def test_a_sustained_run_lasts_as_long_as_was_asked_for() -> None:
         ({"scenario": "server"}, BadInput),
         ({"qps": 5.0}, BadInput),
         ({"scenario": "offline", "qps": 5.0}, BadInput),
+        ({"scenario": "offline", "latency_bound_ns": 5e6}, BadInput),
+        ({"scenario": "server", "qps": 5.0, "latency_bound_ns": 0.0}, BadInput),
         ({"scenario": "offline", "sustain_seconds": 5.0}, Contradiction),
         ({"sustain_seconds": 0.0}, BadInput),
     ],
@@ -90,6 +92,14 @@ def test_a_sustained_run_lasts_as_long_as_was_asked_for() -> None:
 def test_what_does_not_go_together_is_refused(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         make_plan(**options)
+
+
+def test_what_ends_with_its_time_needs_all_of_it() -> None:
+    """The default plan goes on to five times its seconds to reach its number of runs; these do not."""
+    assert seconds_for_runs(make_plan(min_runs=30), 1e9) == 6
+    assert seconds_for_runs(make_plan(min_runs=30, sustain_seconds=10), 1e9) == 30
+    assert seconds_for_runs(make_plan(min_runs=30, scenario="single-stream"), 1e9) == 30
+    assert seconds_for_runs(make_plan(min_runs=30, scenario="server", qps=4), 1e9) == 8
 
 
 @given(st.integers(1, 200), st.floats(1e9, 1e11))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -49,8 +50,22 @@ def test_a_run_that_fills_its_block_does_not_settle_before_it() -> None:
 
 @given(st.integers(1, 9), st.integers(1, 5))
 def test_everyone_is_equally_often_at_every_place(count: int, cycles: int) -> None:
-    orders = [turn(number, count) for number in range(cycles * count)]
+    orders = [turn(number, count) for number in range(2 * cycles * count)]
     for order in orders:
         assert sorted(order) == list(range(count))
     for place in range(count):
-        assert set(Counter(order[place] for order in orders).values()) == {cycles}
+        assert set(Counter(order[place] for order in orders).values()) == {2 * cycles}
+
+
+@given(st.integers(1, 9), st.integers(0, 9))
+def test_an_even_drift_cancels_within_two_rounds(count: int, pair: int) -> None:
+    row = (*turn(2 * pair, count), *turn(2 * pair + 1, count))
+    moments = {subject: [at for at, one in enumerate(row) if one == subject] for subject in range(count)}
+    assert {sum(each) for each in moments.values()} == {2 * count - 1}
+
+
+def test_three_subjects_follow_each_other_equally_often() -> None:
+    orders = [turn(number, 3) for number in range(6)]
+    assert len(set(orders)) == 6
+    followed = Counter(pair for order in orders for pair in pairwise(order))
+    assert set(followed.values()) == {2}

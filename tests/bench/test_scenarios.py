@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from edgecnn.bench.scenarios import MAX_QUERIES, SCENARIOS, poisson_arrivals, run_scenario
+from edgecnn.bench.scenarioresult import SCENARIOS
+from edgecnn.bench.scenarios import MAX_QUERIES, poisson_arrivals, run_scenario
 from edgecnn.errors import BadInput, UnknownName
 from edgecnn.testing.fakes import FakeClock
 
@@ -105,18 +106,48 @@ def test_mean_waiting_is_that_of_queueing_theory() -> None:
 
 def test_a_bound_that_holds_and_one_that_does_not() -> None:
     _, good = _server(1 * MS, 50, bound_ns=20 * MS)
-    assert (good.over, good.passed) == (0, True)
+    assert (good.over_bound, good.bound_held) == (0, True)
     _, tight = _server(1 * MS, 50, bound_ns=0.5 * MS)
-    assert (tight.over, tight.passed) == (len(tight.latencies_ns), False)
+    assert (tight.over_bound, tight.bound_held) == (len(tight.latencies_ns), False)
     assert any("queries above the bound" in note for note in tight.notes)
     _, free = _server(1 * MS, 50)
-    assert (free.over, free.passed) == (None, None)
+    assert (free.over_bound, free.bound_held) == (None, None)
 
 
-def test_with_too_few_queries_a_bound_cannot_hold() -> None:
+def test_with_too_few_queries_nothing_is_said_of_a_bound() -> None:
     """459 without one above it are needed; about 200 arrive."""
     _, result = _server(1 * MS, 50, seconds=4, bound_ns=50 * MS)
-    assert (result.over, result.passed) == (0, False)
+    assert (result.over_bound, result.bound_held) == (0, None)
+    assert any("it takes 459 queries to be sure" in note for note in result.notes)
+
+
+def test_a_queue_without_an_end_is_left_after_twice_the_time() -> None:
+    """A thousand of 100 ms each arrive within the second; twenty of them are answered within two."""
+    fake, result = _server(100 * MS, 1000, seconds=1, bound_ns=50 * MS)
+    arrived = len(poisson_arrivals(1000, 1, seed=0))
+    assert len(fake.queries) == len(result.latencies_ns) == result.samples == 20
+    assert result.seconds == pytest.approx(2.0)
+    assert (result.unanswered, result.over_bound, result.bound_held) == (arrived - 20, arrived, False)
+    assert result.tail is not None
+    assert (result.tail.value_ns, result.p50_ns, result.p99_ns) == (None, None, None)
+    assert any("overload: " in note and "--qps 8" in note for note in result.notes)
+    assert not any("too few" in note for note in result.notes)
+
+
+def test_a_run_longer_than_all_the_time_is_still_one_answer() -> None:
+    _, result = _server(10_000 * MS, 5, seconds=1)
+    assert (len(result.latencies_ns), result.bound_held) == (1, None)
+    assert result.unanswered is not None
+    assert result.unanswered > 0
+    assert _server(1 * MS, 50, seconds=1)[1].unanswered == 0
+
+
+def test_percentiles_below_the_unanswered_stay_known() -> None:
+    """Two of three are answered: the median is known, the 90th percentile lies among those that wait."""
+    _, result = _server(30 * MS, 100, seconds=20)
+    assert result.unanswered
+    assert result.p50_ns is not None
+    assert result.p90_ns is None
 
 
 def test_more_arrivals_than_can_be_done_are_said() -> None:

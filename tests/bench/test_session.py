@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.bench import make_plan
-from edgecnn.bench.session import Outcome, failure, own_batch, requests_for, results_path, run_session
+from edgecnn.bench import Progress, make_plan
+from edgecnn.bench.session import Interrupted, Outcome, failure, own_batch, requests_for, results_path, run_session
 from edgecnn.errors import BadInput, MeasurementError, ResultsError, RuntimeUnavailable
-from edgecnn.results import Quality, Reason, Record, read
+from edgecnn.resultlines import read
+from edgecnn.results import Quality, Reason, Record
 from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import Artifact
 from edgecnn.testing.models import TINY
@@ -58,6 +59,19 @@ def test_a_file_that_cannot_be_written_is_said_once(artifacts: list[Artifact], t
     assert [type(error) for error in outcome.errors] == [ResultsError]
     assert outcome.written == 0
     assert [one.status for one in outcome.records] == ["ok", "ok"]
+
+
+def test_ctrl_c_carries_what_was_measured(artifacts: list[Artifact], tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        run_session(requests_for(artifacts, PLAN, OpenOptions()), tmp_path / "r.jsonl", choose=_null, on_progress=stop)
+    outcome = caught.value.outcome
+    assert (outcome.written, len(outcome.records)) == (2, 2)
+    assert list(read(tmp_path / "r.jsonl")) == list(outcome.records)
+    assert all("interrupted" in [reason.code for reason in one.quality.reasons] for one in outcome.records)
 
 
 def test_a_file_of_a_fixed_batch_is_measured_with_it(artifacts: list[Artifact]) -> None:

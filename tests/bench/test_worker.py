@@ -17,14 +17,13 @@ from edgecnn.bench.job import (
     Job,
     Loaded,
     WarmUp,
-    decode_answer,
-    encode_request,
 )
 from edgecnn.bench.memory import Phase, PhaseMeter
 from edgecnn.bench.plan import make_plan
 from edgecnn.bench.watch import Watch, without_samples
+from edgecnn.bench.wire import decode_answer, encode_request
 from edgecnn.bench.worker import Worker, answers
-from edgecnn.errors import BadInput, Contradiction, UnknownName
+from edgecnn.errors import BadInput, UnknownName
 from edgecnn.runtimes.base import OpenOptions
 from edgecnn.specs import Artifact, ModelSpec, TensorSpec
 from edgecnn.testing.fakes import FakeClock, write_tree
@@ -65,7 +64,7 @@ def test_every_phase_is_measured() -> None:
     loaded = worker.load(_job())
     first = worker.first()
     warmed = worker.warm(WarmUp(min_runs=10, min_seconds=0.01, max_seconds=0.1))
-    block = worker.block(BLOCK)
+    block = worker.block(BLOCK).whole()
     worker.close()
     assert len(block.samples_ns) >= 12
     assert block.samples_ns.min() >= 500_000
@@ -76,7 +75,7 @@ def test_every_phase_is_measured() -> None:
     assert warmed.median_ns >= 500_000
     assert (warmed.info.backend, loaded.clock, loaded.emulated) == ("null", "perf_counter_ns", False)
     assert loaded.clock_resolution_ns is not None
-    assert block.activity is not None
+    assert block.use is not None
     if sys.platform == "linux":
         assert loaded.baseline is not None
         assert loaded.baseline.resident_bytes > 1 << 20
@@ -93,10 +92,10 @@ def test_a_block_lies_between_two_states(tmp_path: Path) -> None:
     clock.advance(315 * MS)
     watch.end()
     write_tree(root, {"proc/loadavg": "0.75 0 0 1/1 1\n"})
-    block = watch.block(np.array([21 * MS] * 15))
+    block = watch.timed(np.array([21 * MS] * 15)).whole()
     assert (block.before.load_average, block.after.load_average) == (0.5, 0.75)
-    assert block.activity is not None
-    assert block.activity.seconds == pytest.approx(0.315)
+    assert block.use is not None
+    assert block.use.elapsed_ns == 315 * MS
     assert (block.memory, block.cgroup_peak_bytes) == (None, None)
     assert block.samples_ns.tolist() == [21 * MS] * 15
 
@@ -112,7 +111,7 @@ def test_the_containers_peak_counts_only_if_it_was_reached_since(
     watch = Watch(FakeClock(step_ns=1), PhaseMeter(root), root, cgroup_before=before)
     watch.begin()
     watch.end()
-    assert watch.block(np.array([1])).cgroup_peak_bytes == told
+    assert watch.timed(np.array([1])).block.cgroup_peak_bytes == told
 
 
 def test_the_peak_is_the_engines_and_not_the_samples() -> None:
@@ -131,7 +130,7 @@ def _answer(line: bytes) -> bytes:
 def test_errors_become_messages() -> None:
     with pytest.raises(UnknownName, match="unknown backend 'nul'"):
         decode_answer(_answer(encode_request("load", _job(backend="nul"))), "load", Loaded)
-    with pytest.raises(Contradiction, match="backend null has no option"):
+    with pytest.raises(UnknownName, match="engine option of backend null 'speed'"):
         job = _job(options=OpenOptions(engine={"speed": 1}))
         decode_answer(_answer(encode_request("load", job)), "load", Loaded)
     with pytest.raises(BadInput, match="not JSON"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,10 @@ from rich.console import Console
 from edgecnn.bench import Progress
 from edgecnn.bench.interleave import Standing
 from edgecnn.cli.live import drawing
-from edgecnn.cli.options import Span
-from edgecnn.results import read
+from edgecnn.cli.options import Latency, Span, check_threads
+from edgecnn.errors import BadInput
+from edgecnn.resultlines import read
+from edgecnn.testing.fakes import write_tree
 from edgecnn.testing.models import TINY, TINY_INT8
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -67,14 +71,18 @@ def test_strict_makes_a_doubt_an_error(run_edgecnn: Run, models: tuple[str, str]
     assert len(list(read(tmp_path / "results.jsonl"))) == 2  # what was measured is kept all the same
 
 
-def test_copies_and_preprocessing_are_a_line_of_their_own(run_edgecnn: Run, models: tuple[str, str]) -> None:
+def test_copies_and_preprocessing_are_a_line_of_their_own(
+    run_edgecnn: Run, tmp_path: Path, models: tuple[str, str]
+) -> None:
     pytest.importorskip("onnxruntime")
-    done = run_edgecnn("bench", models[0], *QUICK, "--include", "copy", "--json")
+    done = run_edgecnn("bench", models[0], *QUICK, "--include", "copy")
     assert done.returncode == 0, done.stderr
-    bare, whole = json.loads(done.stdout)
-    assert (bare["plan"]["timed"], whole["plan"]["timed"]) == ("run", "app")
-    assert whole["metrics"][0]["median"] > bare["metrics"][0]["median"]
-    assert "from images to labels" in run_edgecnn("bench", models[0], *QUICK, "--include", "copy").stdout
+    assert "from images to labels" in done.stdout
+    # Sampling of 0.1 s is too short for either: what is said of one row alone has its name.
+    assert "all 2:" in done.stdout or "a.onnx, batch 1, from images to labels:" in done.stdout
+    bare, whole = read(tmp_path / "results.jsonl")
+    assert (bare.plan.timed, whole.plan.timed) == ("run", "app")
+    assert whole.metrics[0].median > bare.metrics[0].median
 
 
 def test_a_sustained_run_shows_both_ends(run_edgecnn: Run, models: tuple[str, str]) -> None:
@@ -94,6 +102,31 @@ def test_a_scenario_is_called_what_it_is(run_edgecnn: Run, models: tuple[str, st
     assert "the rules ask for 600 s" in done.stdout
 
 
+def test_a_rate_that_is_not_held_ends_in_time_and_is_said(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    words = ("--backend", "null", "--seconds", "0.2", "--scenario", "server", "--qps", "1000000000")
+    done = run_edgecnn("bench", models[0], *words)
+    assert done.returncode == 0, done.stderr
+    assert "99th percentile unknown, see below, 1000000000 queries/s: not held" in done.stdout
+    assert "overload: " in done.stdout
+
+
+def test_a_query_of_several_images_says_so(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    words = ("--backend", "null", "--seconds", "0.1", "--scenario", "multi-stream")
+    assert " queries of 8 images each" in run_edgecnn("bench", models[0], *words).stdout
+
+
+def test_a_server_says_whether_its_queries_come_within_the_bound(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    words = ("--backend", "null", "--seconds", "1", "--scenario", "server", "--qps", "1000")
+    far = run_edgecnn("bench", models[0], *words, "--latency-bound", "10s", "--json")
+    assert far.returncode == 0, far.stderr
+    (record,) = json.loads(far.stdout)
+    assert record["plan"]["latency_bound_ns"] == 10e9
+    assert (record["scenario"]["over_bound"], record["scenario"]["bound_held"]) == (0, True)
+    near = run_edgecnn("bench", models[0], *words, "--latency-bound", "1ns").stdout
+    assert "1000 queries/s within 1.00 ns: not held" in near
+    assert "ask for fewer queries per second" in near
+
+
 def test_memory_beside_its_estimate(run_edgecnn: Run, models: tuple[str, str]) -> None:
     pytest.importorskip("onnxruntime")
     done = run_edgecnn("bench", models[0], *QUICK, "--memory")
@@ -108,7 +141,13 @@ def test_memory_beside_its_estimate(run_edgecnn: Run, models: tuple[str, str]) -
         (("--scenario", "serve"), "serve"),
         (("--scenario", "server"), "qps"),
         (("--qps", "5"), "qps"),
+        (("--latency-bound", "5ms"), "latency bound"),
+        (("--scenario", "server", "--qps", "5", "--latency-bound", "5"), "20ms or 500us"),
+        (("--power", "rappl"), "did you mean rapl"),
         (("--sustain", "soon"), "20s, 10m or 1h"),
+        (("--seconds", "soon"), "20s, 10m or 1h"),
+        (("--threads", "100000"), "threads: expected at most 4 for each processor, got 100000"),
+        (("--power", "csv:nofile.csv"), "csv meter: expected a file that exists, got nofile.csv"),
         (("--sustain", "1s", "--scenario", "offline"), "exclude each other"),
         (("--include", "everything"), "everything"),
     ],
@@ -122,15 +161,102 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("10m", 600), ("1h", 3600), ("1.5", 1.5), (" 2s ", 2)])
+@pytest.mark.parametrize(("text", "ns"), [("20ms", 20e6), ("500us", 5e5), (" 1.5 s ", 1.5e9), (".5ns", 0.5)])
+def test_a_latency(text: str, ns: float) -> None:
+    assert Latency().convert(text, None, None) == pytest.approx(ns)
+
+
+@pytest.mark.parametrize("text", ["", "5", "0ms", "-1ms", "1m", "nanms", "1 h", "1e3ms"])
+def test_no_latency(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Latency().convert(text, None, None)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("10m", 600), ("1h", 3600), ("1.5", 1.5), ("500ms", 0.5)])
 def test_a_length_of_time(text: str, seconds: float) -> None:
     assert Span().convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "0s", "-1m", "inf", "nan", "10d"])
+@pytest.mark.parametrize("text", ["", "s", "0s", "-1m", "inf", "nan", "10d", "1hm", "5ss"])
 def test_no_length_of_time(text: str) -> None:
     with pytest.raises(click.BadParameter):
         Span().convert(text, None, None)
+
+
+def test_a_results_file_that_cannot_be_written_is_said_before_anything_is_measured(
+    run_edgecnn: Run, tmp_path: Path, models: tuple[str, str]
+) -> None:
+    (tmp_path / "r.jsonl").mkdir()
+    done = run_edgecnn("bench", models[0], "--backend", "null", "-o", "r.jsonl")
+    assert done.returncode == 8
+    assert "r.jsonl: cannot be written" in done.stderr
+    assert "measuring" not in done.stderr
+
+
+def test_a_batch_beyond_memory_is_refused_before_it_is_made(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    done = run_edgecnn("bench", models[0], "--backend", "null", "--batch", "1000000000000")
+    assert done.returncode == 2
+    assert "batch: expected inputs of at most" in done.stderr
+    assert "fits at most" in done.stderr
+
+
+def test_more_threads_than_processors_are_warned_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root = write_tree(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 100000\n"})
+    check_threads(None, root)
+    check_threads(1, root)
+    assert capsys.readouterr().err == ""
+    check_threads(3, root)
+    assert capsys.readouterr().err.startswith("3 threads on 1 processor take each other's time: --threads 1")
+    with pytest.raises(BadInput, match="expected at most 4 for each processor, got 5"):
+        check_threads(5, root)
+
+
+def test_a_narrow_table_leaves_columns_out_and_says_which(
+    run_edgecnn: Run, models: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    done = run_edgecnn("bench", models[0], "--backend", "null", "--seconds", "50ms")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("model", "tiny"))]
+    assert rows
+    assert max(map(len, rows)) <= 60
+    assert "not shown for lack of width: input" in done.stdout
+    assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
+
+
+def test_offline_has_no_latency_and_a_rate_of_its_own(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    done = run_edgecnn("bench", models[0], "--backend", "null", "--seconds", "0.1", "--scenario", "offline")
+    assert done.returncode == 0, done.stderr
+    head, row = [re.split(r"\s{2,}", line) for line in done.stdout.splitlines() if line.startswith(("model", "tiny"))]
+    assert row[head.index("median")] == row[head.index("p90")] == "-"
+    assert ", 1 query\n" in done.stdout
+    assert "images/s of a scenario: all its images over all its time" in done.stdout
+    assert "images/s: batch over median" not in done.stdout
+
+
+def test_what_is_true_of_all_is_said_once(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    done = run_edgecnn("bench", *models, "--backend", "null", "--seconds", "50ms")
+    assert done.returncode == 0, done.stderr
+    assert sum("computed nothing" in line or "null" in line for line in done.stdout.splitlines()) <= 3
+    assert "all 2" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs a signal that comes by itself")
+def test_ctrl_c_shows_what_was_measured_and_where_it_is(
+    run_edgecnn: Run, tmp_path: Path, models: tuple[str, str]
+) -> None:
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(8)
+    try:
+        done = run_edgecnn("bench", models[0], "--backend", "null", "--sustain", "60s", "-o", "int.jsonl")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+    assert done.returncode == 130
+    assert "edgecnn bench" in done.stdout
+    assert "1 record (interrupted) appended to int.jsonl" in done.stderr
+    assert len(list(read(tmp_path / "int.jsonl"))) == 1
 
 
 def _drawn(**changes: Any) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.devices.sensors.files import read_sensor_file
 from edgecnn.doctor.finding import Finding
 from edgecnn.doctor.gpu import gpu
 from edgecnn.doctor.machine import machine
@@ -11,6 +12,7 @@ from edgecnn.doctor.sensors import sensors
 from edgecnn.testing.fakes import write_tree
 
 TREES = Path(__file__).parents[1] / "devices" / "trees"
+SENSOR_TREES = TREES.parent / "sensors" / "trees"
 
 
 def _by_name(findings: object) -> dict[str, Finding]:
@@ -60,13 +62,34 @@ def test_a_machine_without_a_word_is_no_crash(tmp_path: Path) -> None:
     assert [one.health for one in gpu(tmp_path)] == ["unavailable"]
 
 
-def test_a_counter_for_root_alone_has_its_fix(tmp_path: Path) -> None:
-    zone = "sys/class/powercap/intel-rapl:0"
-    write_tree(tmp_path, {f"{zone}/name": "package-0\n", f"{zone}/energy_uj": "1\n"})
-    assert [one.health for one in sensors(tmp_path)] == ["ok"]
-    (tmp_path / zone / "energy_uj").unlink()
-    (tmp_path / zone / "energy_uj").symlink_to(tmp_path / "nowhere")
-    assert [one.name for one in sensors(tmp_path)] == ["power"]
+def _forbidden(path: Path) -> str:
+    if path.name == "energy_uj":
+        raise PermissionError(13, "Permission denied", str(path))
+    return read_sensor_file(path)
+
+
+def test_a_counter_for_root_alone_has_its_fix_once() -> None:
+    readable = list(sensors(SENSOR_TREES / "rapl"))
+    assert {one.health for one in readable} == {"ok"}
+    assert readable[0].name == "rapl"
+    assert readable[0].message.startswith("module: processor packages and their memory")
+    (closed,) = sensors(SENSOR_TREES / "rapl", read=_forbidden)
+    assert (closed.name, closed.health) == ("rapl", "unavailable")
+    assert closed.fix == "sudo chmod a+r /sys/class/powercap/*/energy_uj"
+
+
+def test_a_board_whose_sensor_cannot_be_asked_is_told(tmp_path: Path) -> None:
+    """A Jetson without the driver of its rails is no machine without a sensor."""
+    write_tree(tmp_path, {"proc/device-tree/compatible": "nvidia,p3768-0000\0nvidia,tegra234\0"})
+    (found,) = sensors(tmp_path)
+    assert (found.name, found.health) == ("jetson", "unavailable")
+    assert "modprobe ina3221" in found.fix
+
+
+def test_a_machine_without_a_sensor_hears_of_other_ways(tmp_path: Path) -> None:
+    (found,) = sensors(tmp_path)
+    assert (found.name, found.health) == ("power", "unavailable")
+    assert "csv:FILE" in found.fix
 
 
 def test_chips_that_measure_power_are_listed(tmp_path: Path) -> None:
@@ -74,12 +97,13 @@ def test_chips_that_measure_power_are_listed(tmp_path: Path) -> None:
         tmp_path,
         {
             "sys/class/hwmon/hwmon0/name": "ina3221\n",
+            "sys/class/hwmon/hwmon0/in1_input": "5000\n",
             "sys/class/hwmon/hwmon0/curr1_input": "100\n",
             "sys/class/hwmon/hwmon1/name": "k10temp\n",
             "sys/class/hwmon/hwmon1/temp1_input": "40000\n",
         },
     )
-    assert [one.name for one in sensors(tmp_path)] == ["hwmon0 (ina3221)"]
+    assert [(one.name, one.health) for one in sensors(tmp_path)] == [("hwmon:ina3221", "ok")]
 
 
 def test_a_gpu_in_a_container_without_its_files_is_broken(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgecnn.doctor.packages import conflicts, interpreter, packages
+from edgecnn.doctor.packages import TELEMETRY_OFF, conflicts, interpreter, packages, telemetry
 
 
 def test_two_wheels_of_one_folder_are_a_conflict_with_its_fix() -> None:
@@ -32,3 +32,21 @@ def test_versions_of_this_environment_are_listed() -> None:
     import numpy
 
     assert {one.name: one.message for one in packages()}["numpy"] == numpy.__version__
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "environment", "notes"),
+    [
+        ("onnxruntime", "1.31.1", {}, 1),
+        ("onnxruntime-gpu", "1.29.0", {TELEMETRY_OFF: "0"}, 1),
+        ("onnxruntime", "1.31.1", {TELEMETRY_OFF: "1"}, 0),
+        ("onnxruntime", "1.28.3", {}, 0),
+        ("openvino", "2026.4.1", {}, 0),
+    ],
+)
+def test_an_engine_that_reports_to_its_maker_is_told(
+    name: str, version: str, environment: dict[str, str], notes: int
+) -> None:
+    found = list(telemetry({name: version}, environment))
+    assert len(found) == notes
+    assert all(TELEMETRY_OFF in one.fix and one.health == "note" for one in found)

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 _HERE = Path(__file__).parent
 
 TINY = _HERE / "tiny.onnx"
@@ -19,3 +22,9 @@ TINY_BATCH1 = _HERE / "tiny.batch1.onnx"
 REFERENCE = _HERE / "tiny.npz"
 """input; logits, int8_logits and trt_int8_logits (ONNX reference implementation); int8_step and trt_int8_step (scale of
 the last int8 activation)."""
+
+
+def read_reference() -> dict[str, NDArray[np.float32]]:
+    """Return "input" and "logits" of `REFERENCE`; its file is closed."""
+    with np.load(REFERENCE) as stored:
+        return dict(stored)

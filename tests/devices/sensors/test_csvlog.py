@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.bench.energy import make_trace, total_joules
+from edgecnn.bench.power.energy import make_trace, total_joules
 from edgecnn.devices.sensors import Moment
-from edgecnn.devices.sensors.csvlog import CsvMeter, check_wall_clock, stamp_ns
+from edgecnn.devices.sensors.csvlog import CsvMeter, check_wall_clock, stamp_ns, unit_w
 from edgecnn.errors import BadInput, MeasurementError, SensorUnavailable
 
 SECOND = 1_000_000_000
@@ -93,6 +93,34 @@ def test_rows_that_repeat_are_one_and_a_line_that_is_being_written_is_none(tmp_p
     text = "time,power\n1700000000,3\n1700000000,3\n\n1700000001,4\n17000"
     readings = CsvMeter(_log(tmp_path, text)).readings(BEGIN, END)
     assert [reading.values[0] for reading in readings] == [3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("header", "watts"),
+    [
+        ("Power (W)", 1.0),
+        ("power_w", 1.0),
+        ("Power", 1.0),
+        ("power_mW", 1e-3),
+        ("P[mW]", 1e-3),
+        ("milliwatts", 1e-3),
+        ("Power / kW", 1e3),
+        ("power uW", 1e-6),
+        ("Watts", 1.0),
+    ],
+)
+def test_a_column_s_unit_is_in_its_header(tmp_path: Path, header: str, watts: float) -> None:
+    assert unit_w(header) == watts
+    (tmp_path / "log.csv").write_text(f"time,{header}\n1700000000,250\n")
+    ((_, power),) = CsvMeter(tmp_path / "log.csv")._rows()
+    assert power == pytest.approx(250 * watts)
+
+
+@pytest.mark.parametrize("header", ["powerful", "pressure", "weight", "voltage"])
+def test_a_column_of_something_else_is_not_taken_for_power(tmp_path: Path, header: str) -> None:
+    (tmp_path / "log.csv").write_text(f"time,{header}\n1700000000,250\n")
+    with pytest.raises(BadInput, match="power column"):
+        CsvMeter(tmp_path / "log.csv").available()
 
 
 def test_a_row_that_jumps_back_is_a_clock_that_stepped(tmp_path: Path) -> None:

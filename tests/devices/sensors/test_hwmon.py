@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.devices.sensors.hwmon import hwmon_meters
+from edgecnn.devices.sensors.hwmon import hwmon_meters, measures_the_machine
 from edgecnn.errors import SensorUnavailable
 from edgecnn.testing.fakes import write_tree
 
@@ -45,17 +45,43 @@ def test_an_average_of_unknown_length_says_so(tmp_path: Path) -> None:
     assert meter.spec.averaging_s is None
 
 
-def test_twins_are_told_apart_and_jetson_chips_are_left_to_their_own_meter(tmp_path: Path) -> None:
+def test_twins_are_told_apart(tmp_path: Path) -> None:
     files = {
         **_chip(0, "ina219", power1_input="1\n"),
         **_chip(1, "ina219", power1_input="2\n"),
-        **_chip(2, "ina3221", in1_input="5000\n", curr1_input="100\n"),
         **_chip(3, "coretemp", temp1_input="40000\n"),
         **_chip(4, "pmbus", power1_input="7000000\n", power2_input="8000000\n", power2_label="out\n"),
     }
     meters = hwmon_meters(write_tree(tmp_path, files))
     assert [meter.spec.name for meter in meters] == ["hwmon:ina219", "hwmon:ina219-2", "hwmon:pmbus", "hwmon:pmbus-2"]
     assert [meter.values()[0] for meter in meters] == [1e-6, 2e-6, 7.0, 8.0]
+
+
+def test_each_connected_channel_of_an_ina3221_is_a_meter(tmp_path: Path) -> None:
+    files = {"in1_input": "5100\n", "curr1_input": "400\n", "in1_label": "5V\n", "in2_label": "NC\n"}
+    more = {
+        "in2_input": "0\n",
+        "curr2_input": "0\n",
+        "in3_input": "12000\n",
+        "curr3_input": "250\n",
+        "curr4_input": "650\n",
+    }
+    root = write_tree(tmp_path, _chip(2, "ina3221", **files, **more))
+    meters = hwmon_meters(root)
+    assert [(meter.spec.domain, meter.values()[0]) for meter in meters] == [
+        ("ina3221 5V", pytest.approx(2.04)),
+        ("ina3221 in3", pytest.approx(3.0)),
+    ]
+    assert not any(map(measures_the_machine, meters))
+    write_tree(root, {"proc/device-tree/compatible": "nvidia,p3768\0nvidia,tegra234\0"})
+    with pytest.raises(SensorUnavailable):
+        hwmon_meters(root)
+
+
+def test_what_charges_a_battery_is_no_power_of_the_machine(tmp_path: Path) -> None:
+    battery = _chip(1, "BAT0", power1_input="31000000\n") | {f"{H}/hwmon1/device/type": "Battery\n"}
+    with pytest.raises(SensorUnavailable, match="no chip"):
+        hwmon_meters(write_tree(tmp_path, battery))
 
 
 def test_none(tmp_path: Path) -> None:

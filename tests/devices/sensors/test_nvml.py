@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecnn.bench.energy import make_trace, mean_w
+from edgecnn.bench.power.energy import make_trace, mean_w
 from edgecnn.devices.sensors.nvml import nvml_meters
 from edgecnn.errors import SensorUnavailable
 from edgecnn.testing.fakenvml import FakeGpu, FakeNvml

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.bench.energy import make_trace, total_joules
+from edgecnn.bench.power.energy import make_trace, total_joules
 from edgecnn.devices.sensors import Reading
 from edgecnn.devices.sensors.files import read_sensor_file
 from edgecnn.devices.sensors.rapl import FIX, rapl_meters, rapl_zones
@@ -39,6 +39,7 @@ def test_all_packages_and_their_memory_are_the_first_meter_and_no_part_counts_tw
     assert whole.values() == (262143.0, 65712.0, 1200.345678, 500.0)
     assert (whole.spec.kind, whole.spec.coverage) == ("counter", "module")
     assert (meters["rapl:psys"].spec.coverage, meters["rapl:package-1"].spec.coverage) == ("board", "chip")
+    assert "one core alone" in meters["rapl:package-0/core"].spec.note
     assert len(meters) == 7
 
 
