@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.bench.calibration import Calibration, find_calibration
+from edgecnn.bench.peaks.calibration import Calibration, find_calibration
 from edgecnn.devices.caches import CacheLevel, data_caches
 from edgecnn.devices.detect import detect
 from edgecnn.devices.profile import device_profiles, profile_backends
 from edgecnn.devices.sensors.catalog import find_meters
 from edgecnn.results import Device
+from edgecnn.runtimes import backend_states
 from edgecnn.runtimes.threads import usable_big_cores, usable_threads
 
 
@@ -40,7 +41,7 @@ class Machine:
     Attributes:
         device: as records have it.
         profile_title: full name of the device profile, null where none matches.
-        backends: what `--backend auto` chooses from here.
+        backends: what `--backend auto` chooses from here: those of the profile that can run.
         threads: of a session that is not told otherwise.
         big_cores: large cores that this process may use; empty where all are alike.
         caches: that hold data, nearest to the core first.
@@ -65,11 +66,12 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         root: folder that stands for "/".
     """
     device = detect(root)
+    able = {one.name for one in backend_states() if one.state == "ok"}
     titles = {profile.id: profile.title for profile in device_profiles()}
     return Machine(
         device=device,
         profile_title=titles.get(device.profile or ""),
-        backends=profile_backends(device.profile),
+        backends=tuple(name for name in profile_backends(device.profile) if name in able),
         threads=usable_threads(root),
         big_cores=usable_big_cores(root),
         caches=data_caches(root),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn.errors import BadInput, ResultsError
-from edgecnn.results import Record, append, dumps, scan
+from edgecnn.resultlines import append, dumps, scan
+from edgecnn.results import Record
 
 SUFFIX = ".jsonl"
 
@@ -69,7 +71,7 @@ def read_all(paths: Iterable[Path], *, on_foreign: Report) -> Iterator[Found]:
 
     Args:
         paths: results files.
-        on_foreign: called with an error that names file and line, for each line that is no record.
+        on_foreign: called with an error that names file and line, for each line that is no record, or is cut short.
 
     Raises:
         ResultsError: a file cannot be read.
@@ -116,6 +118,12 @@ def import_results(folder: Path, output: Path, *, on_foreign: Report) -> Importe
             new.append(found.record)
     append(output, new)
     return Imported(files=len(paths), added=len(new), known=known, foreign=len(foreign))
+
+
+def repeated(found: Iterable[Found]) -> int:
+    """Return how many records are there once more than they should: those whose content came before."""
+    counts = Counter(_content(one.record) for one in found)
+    return sum(counts.values()) - len(counts)
 
 
 def _of_folder(folder: Path) -> tuple[Path, ...]:

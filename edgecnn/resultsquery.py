@@ -39,6 +39,9 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "lock_configuration": "true",
 }
 
+# BIGINT has 64 bits.
+_BIGGEST = 1 << 63
+
 # Rows of one INSERT; a statement of its own per row takes ten times as long.
 _ROWS_AT_ONCE = 50
 
@@ -186,7 +189,14 @@ def _cell(value: Any, column: Column) -> Cell:
         return None
     if column.kind == "JSON":
         return json.dumps(to_json(value), ensure_ascii=False)
-    return list(value) if isinstance(value, tuple) else _text(value) if isinstance(value, str) else value
+    return [_single(item) for item in value] if isinstance(value, tuple) else _single(value)
+
+
+def _single(value: Cell) -> Cell:
+    """Return a value as a column takes it: a whole number that no column can hold is NULL."""
+    if isinstance(value, int) and not -_BIGGEST <= value < _BIGGEST:
+        return None
+    return _text(value) if isinstance(value, str) else value
 
 
 def _text(value: str) -> str:

@@ -13,18 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgecnn
-from edgecnn.artifacts import file_sha256
-from edgecnn.deployment import (
+from edgecnn.artifacts import file_sha256, load_artifact
+from edgecnn.deployment import dumps, read_deployment, resolve, write_deployment
+from edgecnn.deploymentparts import (
     ArtifactPart,
     Deployment,
     MachinePart,
     MadePart,
     MeasuredPart,
     RunPart,
-    dumps,
-    read_deployment,
-    resolve,
-    write_deployment,
 )
 from edgecnn.errors import BadInput, Contradiction, UnknownName
 from edgecnn.runtimes import OpenOptions
@@ -104,6 +101,26 @@ def test_load_takes_the_path_as_text_and_the_same_backend_again(tmp_path: Path) 
     path = made(tmp_path)
     edgecnn.load(str(path)).close()
     edgecnn.load(path, backend="cpu", preset="latency").close()
+
+
+def test_load_takes_the_folder_of_a_deployment(tmp_path: Path) -> None:
+    made(tmp_path, preset="embedded", arena=False)
+    with edgecnn.load(tmp_path) as classifier:
+        info = classifier.info()
+    assert (info.threads, info.options["spinning"], info.options["arena"]) == (1, False, False)
+    with pytest.raises(BadInput, match="is a folder"):
+        edgecnn.load(tmp_path / "models")
+
+
+def test_where_a_model_file_is_wanted_a_deployment_says_what_to_give(tmp_path: Path) -> None:
+    path = made(tmp_path, preset="embedded")
+    for asked, said in ((path, "is no model file"), (tmp_path, "is a folder")):
+        with pytest.raises(BadInput, match=said) as caught:
+            load_artifact(asked)
+        assert (
+            f"{tmp_path}/models/tiny.onnx --backend cpu --preset embedded --threads 1; edgecnn.load("
+            in caught.value.hint
+        )
 
 
 @pytest.mark.parametrize("asked", [{"backend": "torch"}, {"preset": "shared"}, {"options": OpenOptions(threads=2)}])

@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 from edgecnn import recordpage
 from edgecnn.errors import BadInput, ResultsError
 from edgecnn.jsonform import to_json
-from edgecnn.results import SCHEMA, Record, append, dumps, loads, read, schema
+from edgecnn.resultlines import append, dumps, loads, read, schema
+from edgecnn.results import SCHEMA, Record
 
 GOLDEN = Path(__file__).parent / "golden" / "record.jsonl"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -376,7 +377,7 @@ _WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from edgecnn.results import append, read
+from edgecnn.resultlines import append, read
 golden, path, name = map(Path, sys.argv[1:])
 record = next(read(golden))
 metric = replace(record.metrics[0], samples=tuple(float(i) for i in range(5000)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.errors import BadInput, ResultsError
-from edgecnn.results import append, dumps, read, scan
+from edgecnn.resultlines import append, check_appendable, dumps, read, scan
 from edgecnn.resultsfiles import Imported, find_results, import_results, read_all
 from edgecnn.testing.records import made_record
 
@@ -23,6 +23,19 @@ def _fleet(folder: Path) -> Path:
     (folder / ".sync").mkdir()
     (folder / ".sync" / "half.jsonl").write_text("{")
     return folder
+
+
+def test_asking_whether_a_file_can_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_appendable(tmp_path / "new" / "deep" / "r.jsonl")
+    assert not list(tmp_path.iterdir())
+    append(tmp_path / "r.jsonl", [A])
+    before = (tmp_path / "r.jsonl").read_bytes()
+    check_appendable(tmp_path / "r.jsonl")
+    assert (tmp_path / "r.jsonl").read_bytes() == before
+    (tmp_path / "folder.jsonl").mkdir()
+    for path in (tmp_path / "folder.jsonl", tmp_path / "r.jsonl" / "below.jsonl"):
+        with pytest.raises(ResultsError, match="cannot be written"):
+            check_appendable(path)
 
 
 def test_folders_are_searched_at_any_depth_but_not_what_is_hidden(tmp_path: Path) -> None:
@@ -46,8 +59,10 @@ def test_foreign_lines_are_reported_with_file_and_line_and_the_rest_is_read(tmp_
     foreign: list[ResultsError] = []
     found = list(read_all([path], on_foreign=foreign.append))
     assert [(one.line, one.record) for one in found] == [(1, A), (4, B), (6, C)]
-    assert [(error.path, error.line, error.key) for error in foreign] == [(str(path), 2, ""), (str(path), 3, "schema")]
-    assert [number for number, _ in scan(path)] == [1, 2, 3, 4, 6]
+    told = [(error.path, error.line, error.key) for error in foreign]
+    assert told == [(str(path), 2, ""), (str(path), 3, "schema"), (str(path), 5, "")]
+    assert foreign[-1].message.endswith("line 5: a record that breaks off")
+    assert [number for number, _ in scan(path)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_fleet_becomes_one_file_without_duplicates(tmp_path: Path) -> None:

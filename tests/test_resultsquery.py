@@ -149,3 +149,9 @@ def test_answers_are_plain_values_with_names_of_their_own() -> None:
     answer = query([], sql)
     assert answer.columns == ("a", "a_2", "x", "day", "d", "list", "struct", "yes", "big")
     assert answer.rows == ((1, 2, None, "2025-01-31", "1.50", [1, None], {"k": "v"}, True, 12345678901234567890),)
+
+
+def test_a_number_that_no_column_holds_is_null() -> None:
+    odd = made_record(device_memory_bytes=2**70, subject_input_shape=(1, 2**64, 8))
+    answer = query(_found(odd, *RECORDS), "SELECT device_memory_bytes, subject_input_shape FROM records LIMIT 1")
+    assert answer.rows == ((None, [1, None, 8]),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgecnn.cli.output import progress, say
@@ -10,7 +11,7 @@ from edgecnn.specs import Artifact
 from edgecnn.units import duration_text
 
 if TYPE_CHECKING:
-    from edgecnn.bench.choose import Candidate
+    from edgecnn.bench.choose import Choice
 
 
 def chosen_backend(name: str, artifact: Artifact, options: OpenOptions, *, batch: int = 1) -> str:
@@ -25,15 +26,20 @@ def chosen_backend(name: str, artifact: Artifact, options: OpenOptions, *, batch
 
     with progress(f"trying backends for {artifact.path.name}", still=True) as advance:
         choice = choose_backend(artifact, options=options, batch=batch, on_progress=advance)
-    before = ", remembered" if choice.remembered else ""
-    seen = "; ".join(_seen(one) for one in choice.candidates)
-    say(f"backend {choice.backend} for {artifact.path.name}: {choice.why}{before} ({seen})")
+    for line in _told(choice, artifact.path.name):
+        say(line)
     return choice.backend
 
 
-def _seen(one: Candidate) -> str:
-    """Return a candidate's time with what speaks against it, or why it has none."""
-    if one.median_ns is None:
-        return f"{one.backend}: {one.reason}" if one.reason else one.backend
-    doubt = f", in doubt: {one.reason}" if one.reason else ""
-    return f"{one.backend} {duration_text(one.median_ns)}{doubt}"
+def _told(choice: Choice, model: str) -> Iterator[str]:
+    """Yield what was chosen and why, what each candidate took, and why others are none."""
+    before = "" if not choice.remembered else ", remembered for a day" if choice.in_doubt else ", remembered"
+    yield f"backend {choice.backend} for {model}: {choice.why}{before}"
+    timed = [one for one in choice.candidates if one.median_ns is not None]
+    if timed:
+        yield "  measured: " + ", ".join(f"{one.backend} {duration_text(one.median_ns)}" for one in timed)
+    for one in choice.candidates:
+        if one.reason:
+            yield (
+                f"  {one.backend}: {one.reason}" if one.median_ns is None else f"  {one.backend} in doubt: {one.reason}"
+            )

@@ -4,26 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import click
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.cli.options import json_option
-from edgecnn.cli.output import print_json, print_table, say
+from edgecnn.cli.output import (
+    fitting,
+    folded,
+    hidden_note,
+    print_json,
+    print_table,
+    say,
+    shown_cells,
+    table_width,
+)
 from edgecnn.errors import BadInput, RegressionError
 from edgecnn.files import replacing
 from edgecnn.report.compare import compare as compare_records
-from edgecnn.report.comparepages import COLUMNS, LEFT, junit, markdown, reasons, table_rows
+from edgecnn.report.comparepages import COLUMNS, LEFT, across_hint, junit, markdown, reasons, table_rows
 from edgecnn.report.gates import EXAMPLE, Violation, check, parse_limits
 from edgecnn.report.rows import Row
 from edgecnn.results import Record
 from edgecnn.resultsfiles import find_results, read_all
+from edgecnn.units import count_of
+
+# What the error line says of limits that are crossed: so many reasons, and characters of each.
+_TOLD = 3
+_LONGEST = 120
+
+_DROPPED = ("95% interval", "old", "new")
 
 
 @click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
-@click.option("--fail-if", "limits", metavar="LIMITS", help=f"Exit with 9 where one is crossed: {EXAMPLE}")
+@click.option(
+    "--fail-if",
+    "limits",
+    multiple=True,
+    metavar="LIMITS",
+    help=f"Exit with 9 where one is crossed: {EXAMPLE}; given again, all of them.",
+)
 @click.option(
     "--across", metavar="FIELDS", help="Fields that may differ, runtime.engine_version,device.kernel for example."
 )
@@ -44,7 +67,7 @@ from edgecnn.resultsfiles import find_results, read_all
 def compare(
     old: Path,
     new: Path,
-    limits: str | None,
+    limits: tuple[str, ...],
     across: str | None,
     models: tuple[Path, Path] | None,
     as_json: bool,
@@ -62,14 +85,16 @@ def compare(
       edgecnn compare results.jsonl results.jsonl --models old/net.onnx new/net.onnx
       edgecnn compare main.jsonl branch.jsonl --fail-if 'latency>3%,memory>5%,top1<0.3' --markdown summary.md
     """
-    gates = parse_limits(limits) if limits is not None else ()
+    gates = parse_limits(",".join(limits)) if limits else ()
     fields = tuple(field.strip() for field in across.split(",")) if across is not None else ()
     files = models or (None, None)
     rows = compare_records(_records(old, files[0]), _records(new, files[1]), across=fields)
     violations = check(rows, gates)
-    for path, text in ((markdown_file, markdown(rows, violations)), (junit_file, junit(rows, violations))):
+    pages = (("--markdown", markdown_file, markdown), ("--junit", junit_file, junit))
+    for option, path, page in pages:
         if path is not None:
-            with replacing(path) as temporary:
+            text = page(rows, violations)
+            with replacing(path, option=option) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     if as_json:
         print_json({"rows": rows, "violations": violations})
@@ -90,9 +115,27 @@ def _records(path: Path, model: Path | None) -> list[Record]:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    print_table("edgecnn compare", COLUMNS, table_rows(rows), left=LEFT, caption="\n".join(reasons(rows)))
+    width, cells = table_width(), table_rows(rows)
+    shown = fitting(COLUMNS, cells, width, dropped=_DROPPED)
+    lines = [*reasons(rows), *across_hint(rows), *hidden_note(COLUMNS, shown)]
+    print_table(
+        "edgecnn compare",
+        shown,
+        shown_cells(COLUMNS, cells, shown),
+        left=[name for name in LEFT if name in shown],
+        caption="\n".join(part for line in lines for part in folded(line, width)),
+    )
 
 
 def _crossed(violations: Sequence[Violation]) -> str:
-    told = "; ".join(": ".join(filter(None, (one.gate, one.title, one.message))) for one in violations)
-    return f"{len(violations)} limit{'s' * (len(violations) != 1)} crossed: {told}"
+    """Return which limits are crossed, by what and why: the first few, each why once and not longer than a line."""
+    gates = dict.fromkeys(one.gate for one in violations)
+    told: dict[tuple[str, str], dict[str, None]] = {}
+    for one in violations:
+        told.setdefault((one.title, one.message), {})[one.gate] = None
+    parts = [
+        ": ".join(filter(None, (", ".join(names), title, shorten(message, _LONGEST, placeholder=" ..."))))
+        for (title, message), names in list(told.items())[:_TOLD]
+    ]
+    more = f"; and {len(told) - _TOLD} more, see the table" if len(told) > _TOLD else ""
+    return f"{count_of(len(gates), 'limit')} crossed: {'; '.join(parts)}{more}"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from edgecnn.cli.options import json_option, threads_option
-from edgecnn.cli.output import print_json, print_table, progress
-from edgecnn.units import bytes_text
+from edgecnn.cli.output import BESIDE, folded, print_json, print_table, progress, table_width
+from edgecnn.units import binary_bytes_text
 
 if TYPE_CHECKING:
-    from edgecnn.bench.calibration import Calibration, Limit
+    from edgecnn.bench.peaks.calibration import Calibration, Limit
     from edgecnn.machine import Machine
 
 _UNKNOWN = "unknown"
+
+# Characters that a column of words has at least.
+_LEAST = 20
 
 _CALIBRATE = "edgecnn devices calibrate"
 
@@ -39,7 +43,7 @@ def devices(ctx: click.Context, as_json: bool) -> None:
         print_json(machine)
         return
     left = ("what", "found")
-    print_table("edgecnn devices", left, machine_rows(machine), left=left)
+    print_table("edgecnn devices", left, narrow_rows(machine_rows(machine), table_width()), left=left)
 
 
 @devices.command()
@@ -60,9 +64,9 @@ def calibrate(backend: str, threads: int | None, force: bool, as_json: bool) -> 
       edgecnn devices calibrate
       edgecnn devices calibrate --threads 1 --force --json
     """
-    from edgecnn.bench.calibrate import calibrate as measure  # noqa: PLC0415
-    from edgecnn.bench.calibrate import check_calibrated  # noqa: PLC0415
-    from edgecnn.bench.calibration import find_calibration, keep_calibration  # noqa: PLC0415
+    from edgecnn.bench.peaks.calibrate import calibrate as measure  # noqa: PLC0415
+    from edgecnn.bench.peaks.calibrate import check_calibrated  # noqa: PLC0415
+    from edgecnn.bench.peaks.calibration import find_calibration, keep_calibration  # noqa: PLC0415
 
     check_calibrated(backend)
     found = None if force else find_calibration(backend=backend, threads=threads)
@@ -95,10 +99,22 @@ def machine_rows(machine: Machine) -> list[tuple[str, str]]:
         ("gpu", device.gpu),
         ("system", ", ".join(filter(None, (device.os, device.kernel)))),
         ("virtual machine", {True: "yes", False: "no", None: None}[device.hypervisor]),
-        ("backends to choose from", ", ".join(machine.backends)),
+        ("backends to choose from", ", ".join(machine.backends) or "none: edgecnn backends says why"),
     ]
     shown = [(name, value or _UNKNOWN) for name, value in rows if value or name not in ("power mode", "gpu")]
     return [*shown, *_sensor_rows(machine), *_limit_rows(machine.calibration)]
+
+
+def narrow_rows(rows: Sequence[tuple[str, str]], width: int | None) -> list[tuple[str, str]]:
+    """Return rows of words that fit into a width, what is longer broken between words; None is any width."""
+    if width is None:
+        return list(rows)
+    beside = max((len(name) for name, _ in rows), default=0) + BESIDE
+    return [
+        (name if place == 0 else "", part)
+        for name, text in rows
+        for place, part in enumerate(folded(text, max(width - beside, _LEAST)))
+    ]
 
 
 def show_calibration(calibration: Calibration) -> None:
@@ -107,7 +123,7 @@ def show_calibration(calibration: Calibration) -> None:
     last = len(calibration.bandwidths) - 1
     for place, one in enumerate(calibration.bandwidths):
         where = " (memory)" if place == last else ""
-        rows.append((f"bandwidth, {_binary(one.size_bytes)}{where}", *_cells(one.limit)))
+        rows.append((f"bandwidth, {binary_bytes_text(one.size_bytes)}{where}", *_cells(one.limit)))
     print_table(
         "edgecnn devices calibrate",
         ("limit", "median", "spread", "reached by"),
@@ -153,16 +169,8 @@ def _cores(machine: Machine) -> str:
 
 def _memory(machine: Machine) -> str:
     device = machine.device
-    limit = f", container limit {_binary(device.memory_limit_bytes)}" if device.memory_limit_bytes else ""
-    return f"{_binary(device.memory_bytes)}{limit}" if device.memory_bytes else ""
-
-
-def _binary(size: int) -> str:
-    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size >= 1 << shift:
-            value = size / (1 << shift)
-            return f"{value:,.0f} {unit}" if value >= 10 or value == int(value) else f"{value:,.1f} {unit}"
-    return bytes_text(size)
+    limit = f", container limit {binary_bytes_text(device.memory_limit_bytes)}" if device.memory_limit_bytes else ""
+    return f"{binary_bytes_text(device.memory_bytes)}{limit}" if device.memory_bytes else ""
 
 
 def _megahertz(frequency_khz: int | None) -> str:

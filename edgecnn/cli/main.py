@@ -32,6 +32,7 @@ VERBS = {
     "devices": ("edgecnn.cli.devices:devices", "This machine, and what it can do at most (calibrate)."),
     "backends": ("edgecnn.cli.backends:backends", "What can run models here, and why another cannot."),
     "doctor": ("edgecnn.cli.doctor:doctor", "What this machine can do, and the exact fix for what it cannot."),
+    "cache": ("edgecnn.cli.cache:cache", "What optimised models and built engines take on the disk; --clear."),
     "tune": ("edgecnn.cli.tune:tune", "The precision, backend and options that fit a budget, as a deployment."),
     "compare": ("edgecnn.cli.compare:compare", "Old results against new ones, with limits that fail a build."),
     "results": ("edgecnn.cli.results:results", "SQL over results files; a fleet's files into one."),

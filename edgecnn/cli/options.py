@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from edgecnn.cli.output import say
 from edgecnn.errors import BadInput, Contradiction
+from edgecnn.runtimes.threads import usable_processors
+from edgecnn.units import count_of
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
-_SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SPANS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+_NANOSECONDS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+
+MOST_THREADS = 4
+"""Threads for each processor that may be tried."""
 
 MODELS = Path("models")
 """Where artifacts go and are looked for when nothing else is said."""
@@ -37,7 +46,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # older versions of cl
 
 
 class Span(click.ParamType):  # type: ignore[type-arg] # as above
-    """A length of time, "20s", "10m" or "1h"; a bare number is seconds."""
+    """A length of time, "500ms", "20s", "10m" or "1h"; a bare number is seconds."""
 
     name = "span"
 
@@ -46,14 +55,30 @@ class Span(click.ParamType):  # type: ignore[type-arg] # as above
         if isinstance(value, float):
             return value
         text = str(value).strip()
-        factor = _SPANS.get(text[-1:], 1.0)
+        number = text.rstrip("hms")
         try:
-            seconds = float(text[:-1] if text[-1:] in _SPANS else text) * factor
-        except ValueError:
+            seconds = float(number) * _SPANS[text[len(number) :]]
+        except (ValueError, KeyError):
             self.fail(f"expected a length of time such as 20s, 10m or 1h, got {value!r}", param, ctx)
         if not 0 < seconds < float("inf"):
             self.fail(f"expected a length of time above 0, got {value!r}", param, ctx)
         return seconds
+
+
+class Latency(click.ParamType):  # type: ignore[type-arg] # as above
+    """A latency with its unit, "20ms" or "500us"."""
+
+    name = "latency"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the nanoseconds, above 0."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*", str(value))
+        # A bare number could be milliseconds as well as seconds.
+        if found is None or not float(found[1]):
+            self.fail(f"expected a latency above 0 with its unit, such as 20ms or 500us, got {value!r}", param, ctx)
+        return float(found[1]) * _NANOSECONDS[found[2]]
 
 
 def backend_option(command: Command) -> Command:
@@ -80,6 +105,26 @@ def threads_option(command: Command) -> Command:
         type=click.IntRange(1),
         help="Threads of one operator.  [default: large cores that affinity and container quota allow]",
     )(command)
+
+
+def check_threads(threads: int | None, root: Path = Path("/")) -> None:
+    """Return if a machine can run so many threads; warn where they are more than affinity and quota let run at once.
+
+    Args:
+        threads: as asked for; None is the default, which never is too many.
+        root: folder that stands for "/".
+
+    Raises:
+        BadInput: more than `MOST_THREADS` for each processor: a run would wait for turns of the scheduler for seconds.
+    """
+    if threads is None:
+        return
+    usable = usable_processors(root)
+    advice = f"--threads {usable}, that is what this process may use at once"
+    if threads > MOST_THREADS * usable:
+        raise BadInput("threads", advice, expected=f"at most {MOST_THREADS} for each processor", got=str(threads))
+    if threads > usable:
+        say(f"{threads} threads on {count_of(usable, 'processor')} take each other's time: {advice}")
 
 
 def preset_option(command: Command) -> Command:

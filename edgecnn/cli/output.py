@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,10 +23,11 @@ from edgecnn.jsonform import to_json
 Advance = Callable[[int, int, str], None]
 """Called with what is done, what there is to do (0 when unknown), and a text."""
 
-_WIDEST = 1000
+# Beyond what any table has: of one that is wider, rich would squeeze columns to nothing.
+_WIDEST = 1_000_000
 
-# Two of padding and one between two columns.
-_BESIDE = 3
+BESIDE = 3
+"""Characters between two columns: two of padding and one between."""
 
 # A list of plain numbers, which goes on one line: a measurement has thousands of samples.
 _NUMBERS = re.compile(r"\[\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]")
@@ -53,9 +55,20 @@ def print_table(
     console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
     console.print(Text(title, style="bold"))
     console.print()
-    console.print(table)
-    for line in caption.splitlines():
+    with console.capture() as drawn:
+        console.print(table)
+    # What fills up the last column is of no use, and a narrow terminal would fold it.
+    for line in (*(one.rstrip() for one in drawn.get().splitlines()), *caption.splitlines()):
         click.echo(line)
+
+
+def folded(line: str, width: int | None) -> list[str]:
+    """Return a line as lines of at most so many characters, broken between words; None is any width."""
+    if width is None:
+        return [line]
+    return textwrap.wrap(
+        line, max(width, 3), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def table_width() -> int | None:
@@ -78,12 +91,12 @@ def fitting(
         dropped: what a narrow table goes without, in this order; the others are always there.
     """
     widths = {
-        name: _BESIDE + max(*map(len, name.split("\n")), *(len(row[place]) for row in rows), 0)
+        name: BESIDE + max(*map(len, name.split("\n")), *(len(row[place]) for row in rows), 0)
         for place, name in enumerate(columns)
     }
     gone: set[str] = set()
     for name in dropped if width is not None else ():
-        if sum(size for column, size in widths.items() if column not in gone) - _BESIDE <= (width or 0):
+        if sum(size for column, size in widths.items() if column not in gone) - BESIDE <= (width or 0):
             break
         gone.add(name)
     return tuple(name for name in columns if name not in gone)

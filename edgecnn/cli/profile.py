@@ -13,6 +13,7 @@ from edgecnn.cli.auto import chosen_backend
 from edgecnn.cli.options import json_option, threads_option
 from edgecnn.cli.output import (
     fitting,
+    folded,
     hidden_note,
     print_json,
     print_table,
@@ -81,7 +82,7 @@ def profile(
     if svg is not None:
         from edgecnn.profiling.pictures import check_drawing  # noqa: PLC0415
 
-        check_drawing()
+        check_drawing(svg)
     if backend != AUTO:
         check_request(backend, seconds=seconds)
     artifact, options = load_artifact(model), OpenOptions(threads=threads)
@@ -113,14 +114,16 @@ def show_profile(found: Profile, *, top: int | None = None) -> None:
     if top is not None:
         layers = sorted(layers, key=lambda layer: -layer.time_ns)[:top]
     rows = [layer_row(layer) for layer in layers]
-    shown = fitting(_COLUMNS, rows, table_width(), dropped=_DROPPED)
+    width = table_width()
+    shown = fitting(_COLUMNS, rows, width, dropped=_DROPPED)
+    lines = [*_caption(found, len(layers)), *hidden_note(_COLUMNS, shown)]
     title = joined_title(found.subject.network, found.subject.variant)
     print_table(
         f"edgecnn profile {title} {found.subject.precision}, batch {found.batch}",
         shown,
         shown_cells(_COLUMNS, rows, shown),
         left=[name for name in _LEFT if name in shown],
-        caption="\n".join([*_caption(found, len(layers)), *hidden_note(_COLUMNS, shown)]),
+        caption="\n".join(part for line in lines for part in folded(line, width)),
     )
 
 

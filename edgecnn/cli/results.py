@@ -10,10 +10,14 @@ from typing import Any
 import click
 
 from edgecnn.cli.options import json_option
-from edgecnn.cli.output import print_json, print_table, say
+from edgecnn.cli.output import BESIDE, print_json, print_table, say, table_width
 from edgecnn.errors import BadInput, ResultsError
-from edgecnn.resultsfiles import SUFFIX, find_results, import_results, read_all
+from edgecnn.resultsfiles import SUFFIX, find_results, import_results, read_all, repeated
 from edgecnn.resultsquery import Answer, query
+from edgecnn.units import count_of
+
+# Characters of a line that a pager or an editor still shows as one.
+_MOST = 1000
 
 
 @click.group()
@@ -44,7 +48,13 @@ def query_command(paths: tuple[Path, ...], sql: str, as_json: bool) -> None:
       edgecnn results query --sql "SELECT subject_network, count(*) FROM records GROUP BY ALL" results.jsonl
       edgecnn results query --sql "SELECT name, median FROM metrics WHERE name = 'latency'" fleet/ --json
     """
-    answer = query(read_all(find_results(paths), on_foreign=_pass_over), sql)
+    found = tuple(read_all(find_results(paths), on_foreign=_pass_over))
+    again = repeated(found)
+    if again:
+        say(
+            f"{count_of(again, 'record')} there more than once and counted each time: edgecnn results import keeps one of each"
+        )
+    answer = query(found, sql)
     if as_json:
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
     else:
@@ -87,6 +97,10 @@ def _show(answer: Answer) -> None:
     rows = [tuple(map(_text, row)) for row in answer.rows]
     left = [name for place, name in enumerate(answer.columns) if not _are_numbers([row[place] for row in answer.rows])]
     count = len(answer.rows)
+    longest = [max(map(len, column)) for column in zip(answer.columns, *rows, strict=True)]
+    width, most = sum(longest) + BESIDE * (len(longest) - 1), table_width() or _MOST
+    if width > most:
+        say(f"a line has {width:,} characters, more than {most}: name the columns in the SELECT, or take --json")
     print_table("edgecnn results", answer.columns, rows, left=left, caption=f"{count} row{'s' * (count != 1)}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.cli.live import live_progress
 from edgecnn.cli.options import Numbers, Span, data_option, json_option, output_option
 from edgecnn.cli.output import print_json, say
-from edgecnn.cli.tune_tables import show
+from edgecnn.cli.tune_tables import show, warnings
 from edgecnn.data.choice import choose_images
 from edgecnn.devices.detect import detect
 from edgecnn.errors import BadInput, Contradiction
@@ -23,11 +23,11 @@ from edgecnn.runtimes import backend_states
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact
 from edgecnn.tune.budget import Budget, parse_budget
-from edgecnn.tune.candidates import Asked, Machine
 from edgecnn.tune.choice import PREFERENCES
 from edgecnn.tune.run import Outcome
 from edgecnn.tune.run import tune as tune_model
 from edgecnn.tune.search import Deadline
+from edgecnn.tune.space import Asked, Machine
 from edgecnn.tune.task import Task, refuse_drop_of
 from edgecnn.tune.variants import export_variants, spread, variant_forms
 
@@ -72,10 +72,11 @@ class Widths(click.ParamType):  # type: ignore[type-arg] # as above
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
     "--budget",
-    default="",
+    "budgets",
+    multiple=True,
     metavar="LIMITS",
     help="What it may take: latency=5ms,memory=100MB,energy=20mJ,drop=0.5 (points of top-1), size=1MB, and at least "
-    "throughput=200.  [default: no limit]",
+    "throughput=200; given again, all of them.  [default: no limit]",
 )
 @click.option(
     "--prefer",
@@ -104,7 +105,7 @@ class Widths(click.ParamType):  # type: ignore[type-arg] # as above
 @json_option
 def tune(
     models: tuple[str, ...],
-    budget: str,
+    budgets: tuple[str, ...],
     weights: str | None,
     widths: tuple[float, ...] | None,
     sizes: tuple[int, ...] | None,
@@ -125,7 +126,7 @@ def tune(
       edgecnn tune models/resnet20.onnx --budget memory=150MB,drop=1 --prefer size
       edgecnn tune mobilenet --weights random --budget latency=20ms
     """
-    limits = parse_budget(budget)
+    limits = budget_of(budgets)
     asked = Asked(**{name: given[name] for name in ("backends", "precisions", "presets", "threads", "batches")})
     refuse_drop_of(weights, limits)
     names = without_quantized(models)
@@ -145,9 +146,23 @@ def tune(
             print_json(outcomes)
         elif outcomes:
             show(outcomes)
+        for line in warnings(outcomes):
+            say(line)
     error = next(filter(None, (outcome.error for outcome in outcomes)), None)
     if error is not None:
         raise error
+
+
+def budget_of(texts: Sequence[str]) -> Budget:
+    """Return the budget of all --budget that were given.
+
+    Raises:
+        BadInput: one of them limits nothing.
+        UsageError: what `parse_budget` raises.
+    """
+    if not all(text.strip(" ,") for text in texts):
+        raise BadInput("--budget", "leave it out for no limit", expected="limits such as latency=5ms", got="nothing")
+    return parse_budget(",".join(texts))
 
 
 def make_task(
@@ -257,4 +272,4 @@ def _is_file(model: str) -> bool:
     return model.endswith(".onnx") or "/" in model
 
 
-__all__ = ["make_task", "run_task", "sources_of", "this_machine", "tune", "without_quantized"]
+__all__ = ["budget_of", "make_task", "run_task", "sources_of", "this_machine", "tune", "without_quantized"]

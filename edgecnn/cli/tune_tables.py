@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgecnn.cli.output import fitting, hidden_note, print_table, shown_cells, table_width
 from edgecnn.tune.choice import Point
 from edgecnn.tune.run import Outcome
+from edgecnn.tune.task import NOT_ASKED
 from edgecnn.units import bytes_text, count_of, duration_text, percent_text
 
 COLUMNS = (
@@ -69,7 +70,7 @@ def captions(outcome: Outcome) -> list[str]:
         lines.append("~ screened with a few runs alone; the others were measured in turn")
     if outcome.accuracy_reason:
         lines.append(f"accuracy n/a: {outcome.accuracy_reason}")
-    if outcome.energy_reason:
+    if outcome.energy_reason and outcome.energy_reason != NOT_ASKED:
         lines.append(f"energy null: {outcome.energy_reason}")
     if outcome.chosen is not None:
         lines.append(f"> {outcome.chosen.candidate.text}: {outcome.why}")
@@ -79,6 +80,19 @@ def captions(outcome: Outcome) -> list[str]:
     lines += [f"left out: {one.what}: {one.reason}" for one in outcome.left_out[:_MOST_REASONS]]
     if len(outcome.left_out) > _MOST_REASONS:
         lines.append(f"left out: {len(outcome.left_out) - _MOST_REASONS} more, see --json")
+    return lines
+
+
+def warnings(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the lines that say of each choice that was written why its measurement cannot be relied on, and what to do."""
+    lines = []
+    for outcome in outcomes:
+        if outcome.chosen is None or outcome.deployment is None or outcome.chosen.figures.verdict in (None, "valid"):
+            continue
+        figures = outcome.chosen.figures
+        lines.append(f"warning: {outcome.model}: the measurement that the choice rests on is {figures.verdict}:")
+        lines += [f"  {'; '.join(filter(None, (one.message, one.advice)))}" for one in figures.reasons]
+        lines.append(f"  {outcome.deployment} was written all the same: tune again then, or refuse it with --strict")
     return lines
 
 
@@ -108,4 +122,4 @@ def _same(point: Point, other: Point | None) -> bool:
     return other is not None and point.candidate == other.candidate
 
 
-__all__ = ["COLUMNS", "captions", "cells", "show", "shown_points", "title"]
+__all__ = ["COLUMNS", "captions", "cells", "show", "shown_points", "title", "warnings"]

@@ -6,8 +6,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from edgecnn.onnxgraph import OnnxGraph, OnnxNode
-from edgecnn.onnxshapes import TensorType
+from edgecnn.onnxmodel.graph import OnnxGraph, OnnxNode
+from edgecnn.onnxmodel.shapes import TensorType
+
+# What stands between a weight and its layer and changes its type or form alone.
+_SAME_VALUES = frozenset(
+    {"DequantizeLinear", "QuantizeLinear", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"}
+)
 
 COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators with multiply-adds; a model's `macs` counts the same."""
@@ -67,7 +72,7 @@ class Costs:
 
     Args:
         graph: the model's.
-        types: of its tensors, see `edgecnn.onnxshapes.infer_types`.
+        types: of its tensors, see `edgecnn.onnxmodel.shapes.infer_types`.
         outputs: names of the graph's outputs.
     """
 
@@ -115,9 +120,9 @@ class Costs:
         return name
 
     def _stored(self, name: str) -> str:
-        """Return the type that a weight has in the file."""
+        """Return the type that a weight has in the file; of one that is computed, that of the tensor before it is quantized."""
         producer = self._producer.get(name)
-        while producer is not None and producer.inputs and name not in self._graph.constants:
+        while producer is not None and producer.op_type in _SAME_VALUES and name not in self._graph.constants:
             name = producer.inputs[0]
             producer = self._producer.get(name)
         found = self._types.get(name)

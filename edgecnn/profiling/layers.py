@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgecnn.bench.calibration import Calibration
 from edgecnn.bench.inputs import fitted_shape
-from edgecnn.bench.roofline import intensity, rate_gbps, rate_gops
-from edgecnn.onnxgraph import OnnxGraph, OnnxNode, read_graph
-from edgecnn.onnxshapes import TensorType, infer_types
+from edgecnn.bench.peaks.calibration import Calibration
+from edgecnn.bench.peaks.roofline import intensity, rate_gbps, rate_gops
+from edgecnn.onnxmodel.graph import OnnxGraph, OnnxNode, read_graph
+from edgecnn.onnxmodel.shapes import TensorType, infer_types
 from edgecnn.profiling.costs import COUNTED, Cost, Costs
 from edgecnn.profiling.matching import Group
 from edgecnn.profiling.unprofiled import unprofiled
 from edgecnn.profiling.values import DEPTHWISE, LayerProfile
 from edgecnn.profiling.worker import RawProfile
-from edgecnn.specs import Artifact
+from edgecnn.specs import Artifact, sized_inputs
 
 # Weight in the file -> what the layer computes with.
 _NUMBERS: Mapping[str, str] = {
@@ -55,7 +55,8 @@ def analyse(artifact: Artifact, *, batch: int) -> Analysed:
     Raises:
         BadInput: it cannot be run with this batch, or is not an ONNX model.
     """
-    inputs = {spec.name: TensorType(spec.dtype, fitted_shape(spec, batch=batch)) for spec in artifact.spec.inputs}
+    sized = sized_inputs(artifact.spec.inputs, artifact.spec.preprocess)
+    inputs = {spec.name: TensorType(spec.dtype, fitted_shape(spec, batch=batch)) for spec in sized}
     graph = read_graph(artifact.path)
     types = infer_types(graph, inputs)
     costs = Costs(graph, types, [spec.name for spec in artifact.spec.outputs])
@@ -73,7 +74,7 @@ def layers_of_run(
     # A call that seems to take more than half of the run was measured in a slow moment.
     call_ns = min(raw.call_ns or 0.0, total_ns / 2)
     measured = [node.time_ns for node in raw.nodes]
-    times = unprofiled(measured, total_ns - call_ns, constant=raw.constant_cost)
+    times = unprofiled(measured, total_ns - call_ns, cost_ns=raw.node_cost_ns)
     alone = dict(zip(map(id, raw.nodes), times, strict=True))
     found = []
     for group in groups:
@@ -125,7 +126,7 @@ def _worked(layer: LayerProfile, group: Group, analysed: Analysed, calibration: 
     if macs is None or size is None:
         return layer
     layer = replace(layer, intensity=intensity(macs, size))
-    if calibration is None or analysed.working_set_bytes is None:
+    if calibration is None or analysed.working_set_bytes is None or (macs and number is None):
         return layer
     # Without operations the peak does not matter, whichever it is.
     roof = calibration.roof(number or "fp32", analysed.working_set_bytes)

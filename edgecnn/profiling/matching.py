@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgecnn.onnxgraph import ELEMENTWISE, OnnxGraph, OnnxNode
+from edgecnn.onnxmodel.graph import ELEMENTWISE, OnnxGraph, OnnxNode
 from edgecnn.profiling.costs import COUNTED
 
 # What engines add: names of ONNX Runtime's and OpenVINO's layout and type conversions.

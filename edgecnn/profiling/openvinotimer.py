@@ -60,11 +60,18 @@ class OpenVinoTimer:
         return self._request.get_profiling_info()
 
     def finish(self, *, skip: int) -> NodeTimes:
-        """Return the times of all runs but the first ones.
+        """Return the times of all runs but the first ones, and let the engine go.
 
         Raises:
             InferenceError: no node was executed.
         """
+        try:
+            return self._found(skip)
+        finally:
+            # Before the interpreter ends, when the engine's library may be gone already.
+            del self._request, self._compiled
+
+    def _found(self, skip: int) -> NodeTimes:
         kinds = {one.node_name: (one.node_type, one.exec_type) for one in self._told()}
         origins = _origins(self._compiled)
         times: dict[str, list[float]] = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecnn.bench.calibration import COMMAND, ENGINES, Calibration, find_calibration
 from edgecnn.bench.onejob import ask
+from edgecnn.bench.peaks.calibration import COMMAND, ENGINES, Calibration, find_calibration
 from edgecnn.bench.provenance import make_provenance
 from edgecnn.bench.subjects import make_subject
 from edgecnn.devices.detect import detect

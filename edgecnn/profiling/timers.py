@@ -14,7 +14,7 @@ import numpy as np
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.errors import Contradiction
-from edgecnn.onnxwrite import Op, model_file
+from edgecnn.onnxmodel.write import Op, model_file
 from edgecnn.profiling.matching import EngineNode
 from edgecnn.runtimes import open_session
 from edgecnn.runtimes.base import Feeds, OpenOptions
@@ -38,13 +38,14 @@ class NodeTimes:
         call_ns: of one run, what lies outside of the engine's own execution: the way from Python and back; None where
             the engine does not tell.
         resolution_ns: smallest difference that the engine's times can show.
-        constant_cost: profiling adds the same time to every node, see `edgecnn.profiling.unprofiled`.
+        node_cost_ns: that profiling adds to the time of every node, see `edgecnn.profiling.unprofiled`; 0 where the engine's
+            clock leaves it out.
     """
 
     nodes: tuple[EngineNode, ...]
     call_ns: float | None
     resolution_ns: int
-    constant_cost: bool = False
+    node_cost_ns: float = 0.0
 
 
 class LayerTimer(Protocol):

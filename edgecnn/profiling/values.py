@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgecnn.bench.calibration import Calibration
-from edgecnn.bench.roofline import Bound
+from edgecnn.bench.peaks.calibration import Calibration
+from edgecnn.bench.peaks.roofline import Bound
 from edgecnn.results import Device, Provenance, Subject
 from edgecnn.specs import EngineInfo
 

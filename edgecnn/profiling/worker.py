@@ -13,7 +13,7 @@ from edgecnn.profiling.matching import EngineNode
 from edgecnn.profiling.timers import LayerTimer, open_timer
 from edgecnn.runtimes import get_runtime, open_session
 from edgecnn.runtimes.base import Feeds, OpenOptions, Session
-from edgecnn.specs import Artifact, EngineInfo
+from edgecnn.specs import Artifact, EngineInfo, sized_inputs
 
 BLOCKS = 10
 """Turns of plain and of profiled runs: a slow second of the machine falls on both."""
@@ -60,7 +60,7 @@ class RawProfile:
         nodes: of the engine, in the order of execution, with the time of one profiled run.
         call_ns: of one run, outside of the engine's execution; None where the engine does not tell.
         resolution_ns: smallest difference that the engine's times can show.
-        constant_cost: profiling adds the same time to every node.
+        node_cost_ns: that profiling adds to the time of every node.
     """
 
     info: EngineInfo
@@ -69,7 +69,7 @@ class RawProfile:
     nodes: tuple[EngineNode, ...]
     call_ns: float | None
     resolution_ns: int
-    constant_cost: bool
+    node_cost_ns: float
 
 
 def perform(job: ProfileJob) -> RawProfile:
@@ -79,7 +79,8 @@ def perform(job: ProfileJob) -> RawProfile:
         EdgecnnError: the backend cannot run here, does not read the model, does not time layers, or fails.
     """
     get_runtime(job.backend).check()
-    feeds = make_feeds(job.artifact.spec.inputs, batch=job.batch, seed=job.seed)
+    spec = job.artifact.spec
+    feeds = make_feeds(sized_inputs(spec.inputs, spec.preprocess), batch=job.batch, seed=job.seed)
     with open_session(job.artifact, backend=job.backend, options=job.options) as session:
         timer = open_timer(job.backend, job.artifact, job.options, feeds)
         once_ns, skip = _warm_up(session, timer, feeds)
@@ -94,7 +95,7 @@ def perform(job: ProfileJob) -> RawProfile:
         nodes=found.nodes,
         call_ns=found.call_ns,
         resolution_ns=found.resolution_ns,
-        constant_cost=found.constant_cost,
+        node_cost_ns=found.node_cost_ns,
     )
 
 

@@ -6,22 +6,16 @@ the row says which field differs instead of a ratio. Repeated records of one key
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from edgecnn.report.keys import Key, check_fields, differences, key_of
+from edgecnn.report.keys import Key, check_fields, details, differences, key_of
 from edgecnn.report.ratios import latency_ratio, measured_in_turn, paired_latency, uncertain_ratio
 from edgecnn.report.rows import IN_TURN, QUANTITIES, Row, beyond, labels
+from edgecnn.report.soundness import Side, doubt, every, holding, only_shared, timely
 from edgecnn.results import Metric, Record
 from edgecnn.specs import Accuracy
-
-Side = tuple[Record, ...]
-
-SHARED = {"noisy", "not_steady", "throttled"}
-"""Doubts that do not touch the ratio of two records measured in turn: what causes them slows both sides alike, and what
-does not cancel widens the interval. Foreign load is not among them: waiting for a processor is added to a run, and draws
-every ratio towards 1."""
 
 
 def compare(
@@ -39,6 +33,7 @@ def compare(
         UnknownName: `across` names no such field.
     """
     check_fields(across)
+    blanks = _Blanks(details((old, new), across=across))
     by_file = _ambiguous(old, across) | _ambiguous(new, across)
     before, after = (_grouped(side, across, by_file) for side in (old, new))
     rows: list[Row] = []
@@ -46,9 +41,14 @@ def compare(
     for key, records in after.items():
         partners = before.get(key, ())
         used.update(map(id, partners))
-        rows += _pair_rows(partners, records, seed) if partners else [_lonely(records[0], old, across, used)]
-    rows += [_lonely(record, old, across, used) for record in new if _failed_for_good(record, new, across)]
-    rows += [_missing(records[0]) for records in before.values() if not used.intersection(map(id, records))]
+        blank = blanks.of(records[0])
+        rows += (
+            _pair_rows(partners, records, blank, seed) if partners else [_lonely(records[0], blank, old, across, used)]
+        )
+    failed = [record for record in new if _failed_for_good(record, new, across)]
+    rows += [_lonely(record, blanks.of(record), old, across, used) for record in failed]
+    lost = [records[0] for records in before.values() if not used.intersection(map(id, records))]
+    rows += [replace(blanks.of(one), old=_value(one), why=("no new record of this",), whole=True) for one in lost]
     return tuple(rows)
 
 
@@ -78,27 +78,46 @@ def _failed_for_good(record: Record, others: Sequence[Record], across: Collectio
     )
 
 
-def _pair_rows(old: Side, new: Side, seed: int) -> list[Row]:
-    """Return the rows of two sides that may be compared."""
-    in_turn = measured_in_turn(old, new)
-    first, second = (old, new) if in_turn and _only_shared(old + new) else (_believed(old), _believed(new))
-    blank = _blank(new[0])
-    if not first or not second:
-        why = tuple(f"{name}: {_doubt(side[0])}" for name, side in (("old", old), ("new", new)) if not _believed(side))
-        return [replace(blank, why=why, broken=bool(first) and not second)]
+def _pair_rows(old: Side, new: Side, blank: Row, seed: int) -> list[Row]:
+    """Return the rows of two sides that may be compared, each by the records that are sound for its own quantity."""
+    rows: list[Row] = []
+    for sound, makers in _MAKERS:
+        first, second = sound(old), sound(new)
+        if sound is timely and measured_in_turn(old, new) and only_shared(old + new):
+            first, second = old, new
+        if first and second:
+            found = [_judged(row) for make in makers for row in make(first, second, blank, seed)]
+            rows += _with_notes(found, first, second)
+            continue
+        pairs = (("old", old, first), ("new", new, second))
+        why = tuple(f"{name}: {doubt(side[0])}" for name, side, believed in pairs if not believed)
+        # What either side has is told without a ratio.
+        void = [row for make in makers for row in make(old, new, blank, seed)]
+        if sound is timely:
+            void = void or [blank]
+        values = {"ratio": None, "interval": None, "in_turn": False, "why": why}
+        rows += [replace(row, **values, broken=bool(first) and not second) for row in void]  # type: ignore[arg-type]
+    order = list(QUANTITIES)
+    return sorted(rows, key=lambda row: order.index(row.quantity))
+
+
+def _with_notes(rows: Sequence[Row], first: Side, second: Side) -> list[Row]:
+    """Return rows of which those of latency say what makes their records doubtful."""
     notes = tuple(
-        f"{name}: {_doubt(record)}"
+        f"{name}: {doubt(record)}"
         for name, side in (("old", first), ("new", second))
         for record in side[:1]
         if record.quality.verdict in ("suspect", "invalid")
     )
-    rows = [row for make in _MAKERS for row in make(first, second, blank, seed)]
-    return [replace(row, why=row.why or (notes if row.quantity == "latency" else ())) for row in map(_judged, rows)]
+    return [replace(row, why=row.why or (notes if row.quantity == "latency" else ())) for row in rows]
 
 
 def _latency(old: Side, new: Side, blank: Row, seed: int) -> Iterator[Row]:
     first, second = _metrics(old, "latency"), _metrics(new, "latency")
     if not first or not second:
+        if first or second:
+            values = {"old": _middle(first) if first else None, "new": _middle(second) if second else None}
+            yield replace(blank, **values, why=("latency: measured on one side only",))  # type: ignore[arg-type]
         return
     in_turn = measured_in_turn(old, new)
     if in_turn:
@@ -172,9 +191,6 @@ def _accuracy(old: Side, new: Side, blank: Row, seed: int) -> Iterator[Row]:
         yield replace(row, why=why) if why else replace(row, points=100 * (second.value - first.value))
 
 
-_MAKERS = (_latency, _memory, _energy, _size, _accuracy)
-
-
 def _plain(blank: Row, quantity: str, old: float | None, new: float | None) -> Iterator[Row]:
     """Yield the row of a counted quantity; none where neither side has it."""
     row = replace(blank, quantity=quantity, unit=QUANTITIES[quantity].unit, old=old, new=new)
@@ -192,7 +208,7 @@ def _judged(row: Row) -> Row:
     return replace(row, verdict=quantity.bad if found > 0 else quantity.good if found < 0 else "same")
 
 
-def _lonely(record: Record, old: Sequence[Record], across: Collection[str], used: set[int]) -> Row:
+def _lonely(record: Record, blank: Row, old: Sequence[Record], across: Collection[str], used: set[int]) -> Row:
     """Return the row of a new record without a like: what differs from the nearest old one, or why it failed."""
     subject = record.subject
     alike = [
@@ -206,39 +222,35 @@ def _lonely(record: Record, old: Sequence[Record], across: Collection[str], used
         used.add(id(nearest))
     if record.status != "ok":
         good = nearest is not None and not fields[id(nearest)]
-        return replace(_blank(record), why=(f"new {record.status}: {record.reason or 'no reason given'}",), broken=good)
+        told = f"new {record.status}: {record.reason or 'no reason given'}"
+        return replace(blank, why=(told,), broken=good, whole=True)
     if nearest is None:
-        return replace(_blank(record), new=_value(record), why=("no old record of this network",))
+        return replace(blank, new=_value(record), why=("no old record of this network",), whole=True)
     why = fields[id(nearest)] or (f"subject.file: {nearest.subject.file} against {subject.file}",)
-    return replace(_blank(record), old=_value(nearest), new=_value(record), why=why)
+    return replace(blank, old=_value(nearest), new=_value(record), why=why, whole=True)
 
 
-def _missing(record: Record) -> Row:
-    return replace(_blank(record), old=_value(record), why=("no new record of this",))
+@dataclass(frozen=True, slots=True)
+class _Blanks:
+    """Rows with nothing but what they are called.
+
+    Attributes:
+        details: id of a record -> what tells it from others.
+    """
+
+    details: Mapping[int, str]
+
+    def of(self, record: Record) -> Row:
+        detail, unit = self.details[id(record)], QUANTITIES["latency"].unit
+        return Row(quantity="latency", unit=unit, detail=detail, **labels(record))  # type: ignore[arg-type]
 
 
-def _blank(record: Record) -> Row:
-    return Row(quantity="latency", unit=QUANTITIES["latency"].unit, **labels(record))  # type: ignore[arg-type]
-
-
-def _believed(records: Side) -> Side:
-    """Return the records whose measurement is not invalid."""
-    return tuple(record for record in records if record.quality.verdict != "invalid")
-
-
-def _only_shared(records: Side) -> bool:
-    """Tell whether nothing but what both sides share makes records invalid."""
-    return all(
-        reason.code in SHARED
-        for record in records
-        for reason in record.quality.reasons
-        if record.quality.verdict == "invalid" and reason.severity == "invalid"
-    )
-
-
-def _doubt(record: Record) -> str:
-    reasons = "; ".join(reason.message for reason in record.quality.reasons)
-    return f"{record.quality.verdict} measurement ({reasons})" if reasons else f"{record.quality.verdict} measurement"
+_MAKERS = (
+    (timely, (_latency, _energy)),
+    (holding, (_memory,)),
+    (every, (_size, _accuracy)),
+)
+"""Which records are sound, for the rows of which quantities."""
 
 
 def _metrics(records: Side, name: str) -> list[Metric]:

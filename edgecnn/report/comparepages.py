@@ -6,8 +6,11 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from edgecnn.errors import UnknownName
 from edgecnn.report.gates import Violation, change_text
+from edgecnn.report.keys import check_fields
 from edgecnn.report.rows import QUANTITIES, Row
+from edgecnn.units import count_of
 
 COLUMNS = ("subject", "quantity", "old", "new", "change", "95% interval", "verdict")
 """Heads of the columns; the first two and the last hold words."""
@@ -29,11 +32,18 @@ def reasons(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(f"{row.title}, {row.quantity}: {'; '.join(row.why)}" for row in rows if row.why)
 
 
+def across_hint(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the line that says how to compare across the fields in which records differ; none where none does."""
+    named = dict.fromkeys(why.partition(": ")[0] for row in rows if row.whole for why in row.why)
+    fields = [name for name in named if _may_differ(name)]
+    return (f"if that is what the comparison is about: --across {','.join(fields)}",) if fields else ()
+
+
 def markdown(rows: Sequence[Row], violations: Sequence[Violation]) -> str:
     """Return the comparison as Markdown: the limits that were crossed first, the table, then what makes rows doubtful."""
     lines = ["## edgecnn compare", ""]
     if violations:
-        lines += [f"**{len(violations)} limit{'s' * (len(violations) != 1)} crossed**", ""]
+        lines += [f"**{count_of(len({one.gate for one in violations}), 'limit')} crossed**", ""]
         lines += [f"- `{one.gate}`: {_escaped(_sentence(one))}" for one in violations]
         lines.append("")
     lines += ["| " + " | ".join(COLUMNS) + " |", "| " + " | ".join(_rule(name) for name in COLUMNS) + " |"]
@@ -45,41 +55,49 @@ def markdown(rows: Sequence[Row], violations: Sequence[Violation]) -> str:
 
 
 def junit(rows: Sequence[Row], violations: Sequence[Violation]) -> str:
-    """Return the comparison as JUnit XML: a test case per row, failed where it crossed a limit.
+    """Return the comparison as JUnit XML: a test case per row, failed where it crossed a limit by having got worse.
 
-    Rows that cannot be compared are skipped; limits that nothing could be judged by are test cases of their own. The
-    form is the one that build servers read (the schema of Apache Ant's JUnit task).
+    What a limit could not be judged by is an error and no failure; limits that nothing at all could be judged by are test
+    cases of their own. Other rows that cannot be compared are skipped. The form is the one that build servers read (the
+    schema of Apache Ant's JUnit task).
     """
     crossed: dict[tuple[str, str], list[Violation]] = {}
     for one in violations:
         crossed.setdefault((one.title, one.quantity), []).append(one)
     suite = ElementTree.Element("testsuite", name="edgecnn compare")
-    failures = skipped = 0
+    skipped = 0
     for row in rows:
         case = ElementTree.SubElement(suite, "testcase", classname=_xml(row.title), name=row.quantity)
         found = crossed.pop((row.title, row.quantity), [])
         if found:
-            failures += 1
-            _failure(case, found)
+            _crossed(case, found)
         elif row.verdict == "not comparable":
             skipped += 1
             ElementTree.SubElement(case, "skipped", message=_xml("; ".join(row.why)))
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(f"{row.verdict}: {change_text(row)}")
     for (title, quantity), found in crossed.items():
-        failures += 1
-        _failure(ElementTree.SubElement(suite, "testcase", classname=_xml(title or "limits"), name=quantity), found)
+        _crossed(ElementTree.SubElement(suite, "testcase", classname=_xml(title or "limits"), name=quantity), found)
     suite.set("tests", str(len(suite)))
-    suite.set("failures", str(failures))
-    suite.set("errors", "0")
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
     suite.set("skipped", str(skipped))
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
-def _failure(case: ElementTree.Element, found: Sequence[Violation]) -> None:
+def _may_differ(name: str) -> bool:
+    try:
+        check_fields((name,))
+    except UnknownName:
+        return False
+    return True
+
+
+def _crossed(case: ElementTree.Element, found: Sequence[Violation]) -> None:
     text = "; ".join(f"{one.gate}: {one.message}" for one in found)
-    ElementTree.SubElement(case, "failure", message=_xml(text), type="regression")
+    kind, word = ("failure", "regression") if any(one.judged for one in found) else ("error", "not judged")
+    ElementTree.SubElement(case, kind, message=_xml(text), type=word)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -104,8 +122,8 @@ def _rule(name: str) -> str:
 
 def _escaped(text: str) -> str:
     """Return text that is no markup, on one line: names and messages come from files."""
-    plain = re.sub(r"\s+", " ", text)
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", plain)
+    plain = re.sub(r"\s+", " ", _xml(text))
+    return re.sub(r"([\\`*_{}\[\]<>#|&~])", r"\\\1", plain)
 
 
 def _xml(text: str) -> str:

@@ -1,15 +1,16 @@
 """Limits that fail a build: `latency>3%,memory>5%,energy>5%,top1<0.3`.
 
 A limit is crossed where a quantity got worse by more than it and chance does not explain the difference: the 95% interval
-of the ratio lies wholly on the worse side of 1. What the new side lost altogether (a failure, an invalid measurement)
-crosses every limit, and so does a limit to which no row says anything: a gate that judged nothing has not held.
+of the ratio lies wholly on the worse side of 1. A subject that the new side lost altogether (a failure) crosses every limit,
+an invalid measurement those of the quantities that rest on what makes it invalid, and a limit to which no row says anything
+is crossed too: a gate that judged nothing has not held.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgecnn.errors import BadInput, Contradiction, UnknownName
@@ -44,12 +45,14 @@ class Violation:
         title: what crossed it; empty where nothing could be judged.
         quantity: name of what it limits.
         message: by how much, or why it could not be judged.
+        judged: it got worse; else it could not be judged.
     """
 
     gate: str
     title: str
     quantity: str
     message: str
+    judged: bool = True
 
 
 def parse_limits(text: str) -> tuple[Gate, ...]:
@@ -58,13 +61,16 @@ def parse_limits(text: str) -> tuple[Gate, ...]:
     Raises:
         BadInput: not a list of limits, or the wrong sign or unit for a quantity.
         UnknownName: no such quantity.
-        Contradiction: two limits for one quantity.
+        Contradiction: two different limits for one quantity.
     """
-    gates = tuple(_gate(part) for part in text.split(","))
-    for gate in gates:
-        if sum(other.quantity == gate.quantity for other in gates) > 1:
-            raise Contradiction(f"--fail-if has two limits for {gate.quantity}", "give one")
-    return gates
+    gates: dict[str, Gate] = {}
+    for gate in map(_gate, text.split(",")):
+        first = gates.setdefault(gate.quantity, gate)
+        if first.limit != gate.limit:
+            raise Contradiction(
+                f"--fail-if has two limits for {gate.quantity}: {first.text} and {gate.text}", "give one of them"
+            )
+    return tuple(gates.values())
 
 
 def check(rows: Sequence[Row], gates: Sequence[Gate]) -> tuple[Violation, ...]:
@@ -93,22 +99,31 @@ def change_text(row: Row) -> str:
 
 
 def _violations(rows: Sequence[Row], gate: Gate) -> list[Violation]:
+    told = [row for row in rows if row.quantity == gate.quantity or row.whole]
     found = [
-        Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message="; ".join(row.why))
-        for row in rows
+        Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message="; ".join(row.why), judged=False)
+        for row in told
         if row.broken
     ]
-    judged = [row for row in rows if row.quantity == gate.quantity and row.verdict != "not comparable"]
+    judged = [row for row in told if row.verdict != "not comparable"]
     found += [
         Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message=change_text(row))
         for row in judged
         if beyond(row, gate.limit) > 0
     ]
     if not judged and not found:
-        reasons = dict.fromkeys(reason for row in rows if row.quantity == gate.quantity for reason in row.why)
-        why = "; ".join(reasons) or f"no record says anything about {gate.quantity}"
-        found.append(Violation(gate=gate.text, title="", quantity=gate.quantity, message=f"nothing to judge: {why}"))
+        message = f"nothing to judge: {'; '.join(_why_nothing(rows, gate.quantity))}"
+        found.append(Violation(gate=gate.text, title="", quantity=gate.quantity, message=message, judged=False))
     return found
+
+
+def _why_nothing(rows: Sequence[Row], quantity: str) -> Iterable[str]:
+    """Return why no row could be judged: what the quantity's rows say, and what kept subjects from being compared at all."""
+    own = dict.fromkeys(why for row in rows if row.quantity == quantity and not row.whole for why in row.why)
+    lost = dict.fromkeys(why for row in rows if row.whole for why in row.why)
+    if own or (lost and all(row.whole for row in rows)):
+        return own | lost
+    return (f"no record says anything about {quantity}" + (" of those that are compared" if lost else ""), *lost)
 
 
 def _gate(part: str) -> Gate:

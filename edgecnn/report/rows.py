@@ -76,6 +76,8 @@ class Row:
         backend: what ran it, "-" where nothing did.
         threads: of one operator, null where the engine chose.
         file: name of the new file, of the old one where there is no new one.
+        detail: what tells it from other subjects with the same words: the fields in which they differ, or the file; empty
+            where there are none.
         quantity: "latency", "memory", "energy", "size", "top1" or "top5".
         unit: of old and new.
         old: value, null where there is none.
@@ -86,7 +88,8 @@ class Row:
         verdict: what became of it.
         why: for "not comparable" the fields that differ or what is missing; else what makes the figures doubtful.
         in_turn: both were measured in turn, block by block, and the ratio is that of pairs.
-        broken: the new one failed or its measurement is invalid, while the old one is good.
+        broken: the new one failed or what this quantity rests on is invalid, while the old one is good.
+        whole: stands for every quantity of its subject: there are no two records to compare, or none that went well.
     """
 
     network: str
@@ -95,6 +98,7 @@ class Row:
     backend: str
     threads: int | None
     file: str
+    detail: str = ""
     quantity: str
     unit: str
     old: float | None = None
@@ -106,12 +110,14 @@ class Row:
     why: tuple[str, ...] = ()
     in_turn: bool = False
     broken: bool = False
+    whole: bool = False
 
     @property
     def title(self) -> str:
-        """Network, precision, batch and backend in a few words."""
+        """Network, precision, batch and backend in a few words, which no other subject of the comparison has."""
         threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads != 1)}"
-        return f"{self.network} {self.precision} batch {self.batch} on {self.backend}{threads}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.network} {self.precision} batch {self.batch} on {self.backend}{threads}{detail}"
 
 
 def labels(record: Record) -> dict[str, object]:
@@ -125,6 +131,11 @@ def labels(record: Record) -> dict[str, object]:
         "threads": runtime.threads if runtime else None,
         "file": subject.file,
     }
+
+
+def words(record: Record) -> str:
+    """Return the title of a record's rows where nothing has to be told apart."""
+    return Row(quantity="", unit="", **labels(record)).title  # type: ignore[arg-type]
 
 
 def beyond(row: Row, limit: float) -> int:

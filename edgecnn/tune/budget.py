@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from edgecnn.errors import BadInput, Contradiction, UnknownName
 from edgecnn.units import bytes_text, duration_text
 
-# Lower-case names of units; bytes are decimal unless they are spelled with an i (IEC 80000-13).
+# Names of units, whose case is free; bytes are decimal unless they are spelled with an i (IEC 80000-13).
 _SECONDS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
-_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
-_JOULES = {"uj": 1e-3, "µj": 1e-3, "mj": 1.0, "j": 1e3}
+_BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+_JOULES = {"uJ": 1e-3, "µJ": 1e-3, "mJ": 1.0, "J": 1e3}
 _POINTS = {"": 1.0, "pp": 1.0, "points": 1.0}
 _RATES = {"": 1.0, "/s": 1.0, "images/s": 1.0}
+
+# Case is free, but for a unit that is another one with a capital: a megajoule is no millijoule.
+_MEGA = "MJ"
 
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*")
 
@@ -30,11 +33,13 @@ class Axis:
     Attributes:
         name: what stands before "=".
         field: of `Budget` and of `edgecnn.tune.figures.Figures`, with its unit.
-        units: unit as it is written, lower case -> how many of the field's unit it is.
+        units: unit as it is written, in any case -> how many of the field's unit it is.
         base: the unit of the field as it is written.
         at_least: the limit is a lower one.
         text: the value as people read it.
         zero: a limit of 0 means something.
+        example: a limit as it is written.
+        most: the greatest limit that means something.
     """
 
     name: str
@@ -42,22 +47,41 @@ class Axis:
     units: Mapping[str, float]
     base: str
     text: Callable[[float], str]
+    example: str
     at_least: bool = False
     zero: bool = False
+    most: float = math.inf
 
 
 AXES: tuple[Axis, ...] = (
-    Axis(name="latency", field="latency_ns", units=_SECONDS, base="ns", text=duration_text),
-    Axis(name="memory", field="memory_bytes", units=_BYTES, base="B", text=bytes_text),
-    Axis(name="energy", field="energy_mj", units=_JOULES, base="mJ", text=lambda value: f"{value:.3g} mJ"),
-    Axis(name="drop", field="drop_points", units=_POINTS, base="", text=lambda value: f"{value:.2f} points", zero=True),
-    Axis(name="size", field="size_bytes", units=_BYTES, base="B", text=bytes_text),
+    Axis(name="latency", field="latency_ns", units=_SECONDS, base="ns", text=duration_text, example="5ms"),
+    Axis(name="memory", field="memory_bytes", units=_BYTES, base="B", text=bytes_text, example="100MB"),
+    Axis(
+        name="energy",
+        field="energy_mj",
+        units=_JOULES,
+        base="mJ",
+        text=lambda value: f"{value:.3g} mJ",
+        example="20mJ",
+    ),
+    Axis(
+        name="drop",
+        field="drop_points",
+        units=_POINTS,
+        base="",
+        text=lambda value: f"{value:.2f} points",
+        example="0.5",
+        zero=True,
+        most=100.0,
+    ),
+    Axis(name="size", field="size_bytes", units=_BYTES, base="B", text=bytes_text, example="1MB"),
     Axis(
         name="throughput",
         field="throughput",
         units=_RATES,
         base="/s",
         text=lambda value: f"{value:.4g} images/s",
+        example="200",
         at_least=True,
     ),
 )
@@ -95,7 +119,7 @@ class Budget:
     @property
     def text(self) -> str:
         """The budget as `parse_budget` takes it, to the last bit."""
-        return ",".join(f"{axis.name}={value!r}{axis.base}" for axis, value in self.limits)
+        return ",".join(f"{axis.name}={_written(axis, value)}" for axis, value in self.limits)
 
 
 def parse_budget(text: str) -> Budget:
@@ -104,7 +128,7 @@ def parse_budget(text: str) -> Budget:
     Raises:
         UnknownName: no such quantity.
         BadInput: no NAME=VALUE, a value without its unit, or one that is no limit.
-        Contradiction: one quantity is limited twice.
+        Contradiction: one quantity is limited twice, and not alike.
     """
     values: dict[str, float] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
@@ -114,25 +138,43 @@ def parse_budget(text: str) -> Budget:
         if name.lower() not in _BY_NAME:
             raise UnknownName("quantity of a budget", name, _BY_NAME)
         axis = _BY_NAME[name.lower()]
-        if axis.field in values:
-            raise Contradiction(f"the budget limits {axis.name} twice", f"give {axis.name} once")
-        values[axis.field] = _value(axis, written)
+        value = _value(axis, written)
+        if values.setdefault(axis.field, value) != value:
+            both = f"{_written(axis, values[axis.field])} and {_written(axis, value)}"
+            raise Contradiction(f"the budget limits {axis.name} twice: {both}", f"give {axis.name} once")
     return Budget(**values)
 
 
 def _value(axis: Axis, written: str) -> float:
     matched = _NUMBER.fullmatch(written)
     unit = matched[2].lower() if matched else ""
-    if matched is None or unit not in axis.units:
+    factors = {name.lower(): factor for name, factor in axis.units.items()}
+    if matched is None or matched[2] == _MEGA or unit not in factors:
         raise BadInput(f"budget, {axis.name}", expected=_expected(axis), got=repr(written))
-    value = float(matched[1]) * axis.units[unit]
+    value = float(matched[1]) * factors[unit]
     if not math.isfinite(value) or value < 0 or (value == 0 and not axis.zero):
         raise BadInput(f"budget, {axis.name}", expected="a finite number above 0", got=repr(written))
+    if value > axis.most:
+        raise BadInput(f"budget, {axis.name}", expected=f"at most {axis.text(axis.most)}", got=repr(written))
     return value
+
+
+def _written(axis: Axis, value: float) -> str:
+    """Return a limit with the largest decimal unit of which it is one or more, where that loses no bit."""
+    decimal = ((factor, unit) for unit, factor in axis.units.items() if unit.isascii() and "i" not in unit)
+    scaled = sorted(((factor, unit) for factor, unit in decimal if factor > 1), reverse=True)
+    for factor, unit in scaled:
+        if value >= factor and float(repr(value / factor)) * factor == value:
+            return f"{_plain(value / factor)}{unit}"
+    return f"{_plain(value)}{axis.base}"
+
+
+def _plain(value: float) -> str:
+    return repr(value).removesuffix(".0")
 
 
 def _expected(axis: Axis) -> str:
     named = [unit for unit in axis.units if unit]
     if "" in axis.units:
-        return f"a number of at least 0, or one with {' or '.join(named)}"
-    return f"a number and its unit, {', '.join(named)}"
+        return f"a number such as {axis.name}={axis.example}, or one with {' or '.join(named)}"
+    return f"a number and its unit, {axis.name}={axis.example} for example ({', '.join(named)})"

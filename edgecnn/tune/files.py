@@ -142,10 +142,8 @@ def why_no_accuracy(file: Artifact, images: ChosenImages) -> str:
     """Return why a top-1 on these images means nothing for a file, empty where it does."""
     if file.spec.weights == "random":
         return "the weights are random"
-    try:
-        from edgecnn.exporters.quantize.checks import why_not_measured
-    except ModuleNotFoundError as error:
-        return MissingDependency(error.name or "onnx", "export", "accuracy").message
+    from edgecnn.exporters.accuracy import why_not_measured
+
     evaluation = images.evaluation
     labels = evaluation.labels if evaluation else ()
     return why_not_measured(file.spec, evaluation.split("test") if evaluation else None, labels)

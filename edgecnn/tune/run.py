@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgecnn.bench import Progress
-from edgecnn.errors import EdgecnnError, MeasurementError, UnavailableError
+from edgecnn.errors import EdgecnnError, MeasurementError, MissingDependency, UnavailableError
 from edgecnn.specs import Artifact
-from edgecnn.tune.candidates import Candidate, FileForm, LeftOut, Space, make_space
-from edgecnn.tune.choice import Point, Unreachable, explain, pareto_front
+from edgecnn.tune.candidates import Candidate, FileForm, LeftOut
+from edgecnn.tune.choice import Point, pareto_front
+from edgecnn.tune.explain import Unreachable, explain
 from edgecnn.tune.files import REFERENCE_BACKEND, Files
 from edgecnn.tune.measuring import Measure, measuring
 from edgecnn.tune.search import Deadline, Known, Search
 from edgecnn.tune.shortlist import shortlist
+from edgecnn.tune.space import Space, make_space
 from edgecnn.tune.task import Task, accuracy_reason, preference, sensor
 from edgecnn.tune.writing import check_folder, write_chosen
 
@@ -118,7 +120,7 @@ def tune(
         made: dict[FileForm, Artifact] = {}
         act = measure or measuring(made, seed=task.seed, power=power, on_progress=on_progress)
         candidates, left_out = _ready(task, space, files, made, deadline, act)
-        known, failed = _known(candidates, files, made, lambda: deadline.left_seconds > task.seconds / 4)
+        known, failed = _known(task, candidates, files, made, lambda: deadline.left_seconds > task.seconds / 4)
         search = Search(
             budget=task.budget,
             prefer=prefer,
@@ -187,17 +189,24 @@ def _ready(
             continue
         try:
             made[form] = files.make(form, task.sources[form.variant])
+        except MissingDependency as error:
+            left_out.append(LeftOut(what=form.stem, reason=f"{error.message}: {error.hint}"))
         except EdgecnnError as error:
             left_out.append(LeftOut(what=form.stem, reason=error.message))
     return [one for one in space.candidates if one.form in made and one.form.variant in variants], left_out
 
 
 def _known(
-    candidates: Sequence[Candidate], files: Files, made: Mapping[FileForm, Artifact], go_on: Callable[[], bool]
+    task: Task,
+    candidates: Sequence[Candidate],
+    files: Files,
+    made: Mapping[FileForm, Artifact],
+    go_on: Callable[[], bool],
 ) -> tuple[dict[Candidate, Known], list[LeftOut]]:
     """Return what is known of the candidates before they are timed, and those whose backend does not run their file.
 
     Args:
+        task: whose sources a drop is told of, also where fp32 itself is not tried.
         candidates: all that have a file.
         files: what measures accuracy.
         made: the files.
@@ -212,9 +221,9 @@ def _known(
         if found and not go_on():
             found[key] = LeftOut(what=what, reason="out of time before its accuracy was measured")
             continue
-        original = made.get(FileForm(variant=one.form.variant, precision="fp32"))
+        original = task.sources[one.form.variant]
         try:
-            reference = files.accuracy(original, REFERENCE_BACKEND) if original else None
+            reference = files.accuracy(original, REFERENCE_BACKEND) if original.precision == "fp32" else None
             found[key] = Known(accuracy=files.accuracy(made[one.form], one.backend), reference=reference)
         except EdgecnnError as error:
             found[key] = LeftOut(what=what, reason=error.message)
@@ -235,7 +244,7 @@ def _outcome(
         rungs=tuple((len(rung.arms), rung.resource) for rung in halved.rungs) if halved else (),
         front=pareto_front(points, macs=prefer == "macs"),
         chosen=chosen,
-        why=_why(task, prefer) if chosen else "",
+        why=_why(task, prefer, chosen) if chosen else "",
         unreachable=explain(points, task.budget) if chosen is None and points else None,
         accuracy_reason=no_accuracy,
         energy_reason=no_energy,
@@ -244,7 +253,7 @@ def _outcome(
     )
 
 
-def _why(task: Task, prefer: str) -> str:
+def _why(task: Task, prefer: str, chosen: Point) -> str:
     best = {
         "latency": "the fastest",
         "throughput": "the most images per second",
@@ -255,4 +264,5 @@ def _why(task: Task, prefer: str) -> str:
         "macs": "the largest network",
     }[prefer]
     held = "of those that hold the budget" if task.budget.limits else "of all, no budget was given"
-    return f"{best} {held}"
+    doubt = "; its measurement is invalid" if chosen.figures.verdict == "invalid" else ""
+    return f"{best} {held}{doubt}"

@@ -25,7 +25,7 @@ SCREEN_SECONDS = (0.1, 1.0)
 """Sampling of a candidate in a rung, least and most: enough to tell a fifth from noise."""
 
 POWER_SECONDS = 30.0
-"""What a sensor takes besides: a window of 10 s, as long idle, settling (`edgecnn.bench.power`)."""
+"""What a sensor takes besides: a window of 10 s, as long idle, settling (`edgecnn.bench.power.measure`)."""
 
 SCREENED_ENERGY = "only candidates that are confirmed are measured for it"
 

@@ -6,15 +6,14 @@ import shutil
 from pathlib import Path
 
 from edgecnn.artifacts import file_sha256
-from edgecnn.deployment import (
-    FILE_NAME,
+from edgecnn.deployment import FILE_NAME, write_deployment
+from edgecnn.deploymentparts import (
     ArtifactPart,
     Deployment,
     MachinePart,
     MadePart,
     MeasuredPart,
     RunPart,
-    write_deployment,
 )
 from edgecnn.errors import BadInput
 from edgecnn.files import replacing

@@ -3,12 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgecnn.bench.choose import Candidate
-from edgecnn.cli.auto import _seen
+from edgecnn.bench.choose import Candidate, Choice
+from edgecnn.cli.auto import _told
 from edgecnn.testing.models import TINY
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]  # type: ignore[name-defined] # noqa: F821
@@ -30,7 +31,7 @@ def test_bench_says_what_it_chose_and_remembers_it(run_edgecnn: Run, model: Path
     assert "cpu" in first.stderr
     again = run_edgecnn(*asked)
     assert f"backend {chosen} for {model.name}:" in again.stderr
-    assert ", remembered (" in again.stderr
+    assert ", remembered" in again.stderr
 
 
 def test_verify_wants_a_name(run_edgecnn: Run, model: Path) -> None:
@@ -39,14 +40,24 @@ def test_verify_wants_a_name(run_edgecnn: Run, model: Path) -> None:
     assert "the verdict is about that backend" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("candidate", "text"),
-    [
-        (Candidate(backend="cpu", median_ns=2e6), "cpu 2.00 ms"),
-        (Candidate(backend="cpu", median_ns=2e6, reason="throttled"), "cpu 2.00 ms, in doubt: throttled"),
-        (Candidate(backend="cuda", reason="no driver"), "cuda: no driver"),
-        (Candidate(backend="cpu"), "cpu"),
-    ],
-)
-def test_a_time_is_told_with_what_speaks_against_it(candidate: Candidate, text: str) -> None:
-    assert _seen(candidate) == text
+def test_what_was_chosen_is_told_line_by_line() -> None:
+    choice = Choice(
+        backend="cpu",
+        why="the fastest that was measured",
+        candidates=(
+            Candidate(backend="cuda", reason="no driver"),
+            Candidate(backend="cpu", median_ns=2e6),
+            Candidate(backend="openvino", median_ns=3e6, reason="throttled"),
+        ),
+    )
+    assert list(_told(choice, "a.onnx")) == [
+        "backend cpu for a.onnx: the fastest that was measured",
+        "  measured: cpu 2.00 ms, openvino 3.00 ms",
+        "  cuda: no driver",
+        "  openvino in doubt: throttled",
+    ]
+    assert next(_told(replace(choice, remembered=True), "a")).endswith("measured, remembered for a day")
+    sure = replace(choice, candidates=choice.candidates[:2], remembered=True)
+    assert next(_told(sure, "a")).endswith("measured, remembered")
+    alone = Choice(backend="cpu", why="the only one that can run here", candidates=(Candidate(backend="cpu"),))
+    assert list(_told(alone, "a")) == ["backend cpu for a: the only one that can run here"]

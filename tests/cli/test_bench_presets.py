@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.cli.bench import session_options
-from edgecnn.results import read
+from edgecnn.resultlines import read
 from edgecnn.runtimes import OpenOptions
 from edgecnn.runtimes.presets import preset_options
 from edgecnn.testing.models import TINY

@@ -4,13 +4,15 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from edgecnn.artifacts import file_sha256
-from edgecnn.results import append
+from edgecnn.resultlines import append
+from edgecnn.results import Quality, Reason
 from edgecnn.testing.models import TINY, TINY_INT8
 from edgecnn.testing.records import made_latencies, made_record
 
@@ -45,6 +47,38 @@ def test_a_crossed_limit_has_an_exit_code_of_its_own(run_edgecnn: Run, limits: s
         assert "10.0% slower (95% interval +" in line
 
 
+@pytest.mark.usefixtures("files")
+def test_a_narrow_table_says_what_it_goes_without(run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    lines = run_edgecnn("compare", "old.jsonl", "new.jsonl").stdout.splitlines()
+    assert lines[-1] == "not shown for lack of width: old; new; 95% interval"
+    assert max(map(len, lines)) <= 90
+    assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.usefixtures("files")
+def test_limits_that_are_given_again_all_count(run_edgecnn: Run) -> None:
+    once = ("compare", "old.jsonl", "new.jsonl", "--fail-if", "latency>3%")
+    assert run_edgecnn(*once, "--fail-if", "memory>300%").returncode == 9
+    twice = run_edgecnn(*once, "--fail-if", "latency>300%")
+    assert twice.returncode == 2
+    assert "two limits for latency: latency>3% and latency>300%" in twice.stderr
+
+
+def test_the_error_line_stays_short(run_edgecnn: Run, tmp_path: Path) -> None:
+    reason = Reason(code="fallback", severity="invalid", message="busy " * 100)
+    bad = Quality(verdict="invalid", reasons=(reason,))
+    batches = range(1, 6)
+    append(tmp_path / "a.jsonl", [made_record(plan_batch=batch) for batch in batches])
+    append(tmp_path / "b.jsonl", [replace(made_record(plan_batch=batch), quality=bad) for batch in batches])
+    done = run_edgecnn("compare", "a.jsonl", "b.jsonl", "--fail-if", "latency>3%,memory>3%,top1<1")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert line.startswith("error: 2 limits crossed: latency>3%, memory>3%: mobilenet")
+    assert line.endswith("; and 2 more, see the table")
+    assert len(line) < 700
+    assert "busy " * 100 in done.stdout
+
+
 def test_files_are_written_also_where_a_limit_is_crossed(run_edgecnn: Run, files: Path) -> None:
     done = run_edgecnn(
         *("compare", "old.jsonl", "new.jsonl", "--fail-if", "latency>3%", "--json"),
@@ -72,6 +106,7 @@ def test_fields_that_may_differ(run_edgecnn: Run, files: Path) -> None:
     append(files / "other.jsonl", [made_record(runtime_engine_version="9"), made_record(plan_batch=8)])
     plain = run_edgecnn("compare", "old.jsonl", "other.jsonl")
     assert "runtime.engine_version: 1.23.2 against 9" in plain.stdout
+    assert "--across runtime.engine_version" in plain.stdout
     done = run_edgecnn("compare", "old.jsonl", "other.jsonl", "--across", "runtime.engine_version, device.kernel")
     assert "not comparable" not in done.stdout
 
@@ -96,6 +131,14 @@ def test_two_models_of_one_results_file(run_edgecnn: Run, tmp_path: Path) -> Non
     none = run_edgecnn("compare", "r.jsonl", "none.jsonl", "--models", "old/net.onnx", "new/net.onnx")
     assert (none.returncode, none.stdout) == (2, "")
     assert "none.jsonl has no record of new/net.onnx" in none.stderr
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+def test_a_page_that_cannot_be_written_names_its_own_option(run_edgecnn: Run, option: str) -> None:
+    done = run_edgecnn("compare", "old.jsonl", "new.jsonl", option, ".")
+    assert done.returncode == 4
+    assert f"choose another place with {option}" in done.stderr
 
 
 @pytest.mark.usefixtures("files")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecnn.cli.output import fitting, hidden_note, shown_cells, table_width
+from edgecnn.cli.output import fitting, folded, hidden_note, print_table, shown_cells, table_width
 
 COLUMNS = ("name", "two\nlines", "last")
 ROWS = (("a", "b", "c"), ("longer", "", "x"))
@@ -17,6 +17,19 @@ def test_columns_go_in_their_order_until_the_rest_fits() -> None:
     assert fitting(COLUMNS, ROWS, 1, dropped=("last", "two\nlines")) == ("name",)
     assert fitting(COLUMNS, ROWS, None, dropped=("last",)) == COLUMNS
     assert fitting(COLUMNS, (), 3, dropped=("last",)) == ("name", "two\nlines")
+
+
+def test_a_line_is_broken_between_words() -> None:
+    assert folded("one two three", 8) == ["one two", "  three"]
+    assert folded("--a-long-option", 8) == ["--a-long-option"]
+    assert folded("one two three", None) == ["one two three"]
+    assert folded("", 8) == [""]
+
+
+def test_a_very_wide_table_keeps_its_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("wide", [f"column{place}" for place in range(300)], [[f"value{place}" for place in range(300)]])
+    out = capsys.readouterr().out
+    assert all(f"value{place}" in out for place in range(300))
 
 
 def test_what_is_hidden_is_said() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.cli.devices import narrow_rows
+from edgecnn.runtimes import backend_states
 from edgecnn.testing.models import TINY
 
 pytest.importorskip("onnxruntime")
@@ -37,19 +39,18 @@ def test_json_holds_what_the_table_shows(run_edgecnn: Run) -> None:
     assert sum(layer["macs"] or 0 for layer in found["layers"]) == found["macs"]
 
 
-def test_top_shows_the_longest_and_says_so(run_edgecnn: Run) -> None:
+def test_what_top_and_a_narrow_terminal_leave_out_is_said(run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
     done = run_edgecnn("profile", str(TINY), "--threads", "1", "--seconds", "0.05", "--top", "2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^2 of \d+ steps are shown$", done.stdout, re.M)
-
-
-def test_a_narrow_terminal_loses_columns_not_figures(run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    done = run_edgecnn("profile", str(TINY), "--threads", "1", "--seconds", "0.05")
     head = next(line for line in done.stdout.splitlines() if line.startswith("layer"))
     assert len(head.rstrip()) <= 60
     assert "% of roof" in head
-    assert "not shown for lack of width: operators; engine" in done.stdout
+    assert "not shown for lack of width: operators; engine" in " ".join(done.stdout.split())
+    words = [line for line in done.stdout.splitlines()[2:] if "-----" not in line and len(line.split(None, 1)) > 1]
+    assert max(map(len, words)) <= 60
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
 def test_svg_files_are_written(run_edgecnn: Run, tmp_path: Path) -> None:
@@ -58,6 +59,14 @@ def test_svg_files_are_written(run_edgecnn: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/tiny.fp32.batch1.layers.svg").read_text().startswith("<?xml")
     assert "tiny.fp32.batch1.layers.svg written" in done.stderr
+
+
+def test_where_pictures_cannot_go_is_said_before_anything_is_measured(run_edgecnn: Run) -> None:
+    pytest.importorskip("matplotlib")
+    done = run_edgecnn("profile", str(TINY), "--seconds", "60", "--svg", "/proc/zz")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines()[0].startswith("error: cannot write /proc/zz: ")
+    assert "choose another place with --svg" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -84,6 +93,24 @@ def test_devices_shows_this_machine(run_edgecnn: Run) -> None:
     assert done.returncode == 0, done.stderr
     for row in ("processor", "features", "cores", "memory", "governor", "power sensor", "limits"):
         assert re.search(rf"^{row}", done.stdout, re.M), row
+
+
+def test_devices_offers_the_backends_that_run_here_and_fits_its_width(
+    run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = {state.name for state in backend_states() if state.state == "ok"}
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = run_edgecnn("devices").stdout.splitlines()
+    (offered,) = [line for line in lines if line.startswith("backends to choose from")]
+    assert set(offered.split("from")[1].replace(",", " ").split()) <= able
+    assert all(line == line.rstrip() for line in lines)
+    assert max(map(len, lines)) <= 60
+
+
+def test_rows_of_words_are_broken_between_words() -> None:
+    rows = [("what", "one two three four five six seven"), ("b", "short")]
+    assert narrow_rows(rows, None) == rows
+    assert narrow_rows(rows, 30) == [("what", "one two three four five"), ("", "  six seven"), ("b", "short")]
 
 
 def test_devices_as_json(run_edgecnn: Run) -> None:

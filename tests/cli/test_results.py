@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgecnn.results import append, read
+from edgecnn.resultlines import append, read
 from edgecnn.testing.records import made_latencies, made_record
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -51,6 +52,21 @@ def test_a_query_as_a_table_and_as_json(run_edgecnn: Run) -> None:
     assert [row["plan_batch"] for row in data] == [4, 8, 8]
     assert data[1] == {"plan_batch": 8, "median": pytest.approx(4e6), "device_cpu": None}
     assert "passed over: fleet/c.jsonl, line 1" in done.stderr
+    assert (
+        "1 record there more than once and counted each time: edgecnn results import keeps one of each" in done.stderr
+    )
+    assert "more than once" not in table.stderr
+
+
+@pytest.mark.usefixtures("fleet")
+def test_all_columns_at_once_are_not_squeezed(run_edgecnn: Run) -> None:
+    pytest.importorskip("duckdb")
+    done = run_edgecnn("results", "query", "--sql", "SELECT * FROM records", "fleet/a.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "Cortex-A72" in done.stdout
+    assert re.search(
+        r"a line has [\d,]+ characters, more than 1000: name the columns in the SELECT, or take --json", done.stderr
+    )
 
 
 @pytest.mark.usefixtures("fleet")

@@ -14,7 +14,7 @@ import pytest
 import edgecnn.cli.bench as bench_verb
 from edgecnn.artifacts import load_artifact
 from edgecnn.data import open_dataset
-from edgecnn.results import read
+from edgecnn.resultlines import read
 from edgecnn.testing.models import TINY, TINY_INT8
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -123,6 +123,7 @@ def test_bench_prints_a_table_that_names_the_machine(run_edgecnn: Run, models: P
     assert (models.parent / "other.jsonl").is_file()
 
 
+@pytest.mark.slow
 def test_bench_makes_the_mobilenet_when_there_is_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)

@@ -133,6 +133,7 @@ def test_the_images_decide_classes_and_channels(run_edgecnn: Run, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["duo"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_taken_up(run_edgecnn: Run, tmp_path: Path, duo: Path) -> None:
     arguments = ("train", "lenet5", "--data", "duo", "--epochs", "60", "--batch", "4", "--learning-rate", "0.01")
     checkpoint = tmp_path / "runs" / "lenet5" / "checkpoint.pt"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.onnxgraph import OnnxConstant, OnnxGraph, OnnxNode
-from edgecnn.onnxshapes import TensorType, infer_types
+from edgecnn.onnxmodel.graph import OnnxConstant, OnnxGraph, OnnxNode
+from edgecnn.onnxmodel.shapes import TensorType, infer_types
 from edgecnn.profiling.costs import Costs, node_macs
 from edgecnn.profiling.layers import analyse
 from edgecnn.testing.models import TINY, TINY_INT8
@@ -77,3 +77,15 @@ def test_a_shape_that_is_not_known_is_not_counted_as_nothing() -> None:
     cost = Costs(graph, infer_types(graph, {}), ["y"]).of([node])
     assert (cost.macs, cost.input_bytes, cost.total_bytes) == (None, None, None)
     assert cost.weight_bytes == 4
+
+
+def test_a_weight_that_is_an_activation_has_the_type_that_it_is_computed_in() -> None:
+    """A product of two activations behind a uint8 input computes in float32, not in the type of the input."""
+    nodes = (
+        OnnxNode(name="cast", op_type="Cast", domain="", inputs=("pixels",), outputs=("x",), attributes={"to": 1}),
+        OnnxNode(name="relu", op_type="Relu", domain="", inputs=("x",), outputs=("y",)),
+        OnnxNode(name="product", op_type="MatMul", domain="", inputs=("x", "y"), outputs=("z",)),
+    )
+    graph = OnnxGraph(nodes=nodes, constants={}, tensors={})
+    types = infer_types(graph, {"pixels": TensorType("uint8", (4, 4))})
+    assert Costs(graph, types, ["z"]).of(nodes[2:]).weight_dtypes == ("float32",)

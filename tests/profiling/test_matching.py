@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecnn.onnxgraph import OnnxConstant, OnnxGraph, OnnxNode
+from edgecnn.onnxmodel.graph import OnnxConstant, OnnxGraph, OnnxNode
 from edgecnn.profiling.matching import EngineNode, match
 from edgecnn.profiling.trttimer import fused_names
 

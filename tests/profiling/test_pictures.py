@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.bench.calibration import Bandwidth, Calibration, Limit
+from edgecnn.bench.peaks.calibration import Bandwidth, Calibration, Limit
 from edgecnn.devices.detect import detect
 from edgecnn.errors import BadInput
 from edgecnn.profiling.layers import analyse
@@ -22,7 +22,8 @@ from edgecnn.specs import EngineInfo
 from edgecnn.testing.models import TINY
 
 pytest.importorskip("matplotlib")
-from edgecnn.profiling.pictures import KINDS, MOST_BARS, caption, kind_of, write_pictures
+from edgecnn.profiling.pictures import MOST_BARS, write_pictures
+from edgecnn.profiling.picturestyle import KINDS, caption, kind_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -63,7 +64,7 @@ def profile(*, calibrated: bool = True) -> Profile:
         ),
         call_ns=500.0,
         resolution_ns=1000,
-        constant_cost=True,
+        node_cost_ns=500.0,
     )
     artifact = load_artifact(TINY)
     found = assemble(

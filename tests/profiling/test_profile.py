@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgecnn.artifacts import load_artifact
-from edgecnn.bench.calibration import Bandwidth, Calibration, Limit
-from edgecnn.bench.roofline import Roof
+from edgecnn.bench.peaks.calibration import Bandwidth, Calibration, Limit
+from edgecnn.bench.peaks.roofline import Roof
 from edgecnn.devices.detect import detect
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.jsonform import from_json, to_json
@@ -51,7 +51,7 @@ def raw(*nodes: EngineNode, call_ns: float | None = 1000.0) -> RawProfile:
         nodes=nodes,
         call_ns=call_ns,
         resolution_ns=1000,
-        constant_cost=False,
+        node_cost_ns=0.0,
     )
 
 
@@ -139,6 +139,19 @@ def test_a_peak_that_was_not_measured_gives_no_share() -> None:
     of_int8 = [layer for layer in found.layers if layer.number == "int8"]
     assert of_int8
     assert all(layer.roof_share is None and layer.gops is not None for layer in of_int8)
+
+
+def test_layers_of_two_numbers_in_one_step_have_no_share() -> None:
+    """One engine node that stands for an int8 and a float layer: neither peak is its own."""
+    artifact = load_artifact(TINY_INT8)
+    analysed = analyse(artifact, batch=1)
+    names = tuple(node.name for node in analysed.graph.nodes)
+    whole = replace(ran("all", "Subgraph", 1000), originals=names)
+    found = assemble(raw(whole), artifact, analysed, batch=1, calibration=calibration())
+    (layer,) = (layer for layer in found.layers if layer.kind == "layer")
+    numbers = {"int8"} if layer.number else {None}
+    assert {layer.number} == numbers
+    assert (layer.macs, layer.roof_share) == (found.macs, None)
 
 
 def test_an_engine_that_tells_no_call_has_none() -> None:

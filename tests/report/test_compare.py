@@ -9,8 +9,9 @@ from edgecnn.errors import UnknownName
 from edgecnn.powerspec import Power
 from edgecnn.report.compare import compare
 from edgecnn.report.keys import FIELDS
+from edgecnn.report.ratios import latency_ratio
 from edgecnn.report.rows import Row
-from edgecnn.results import Quality, Reason
+from edgecnn.results import Metric, Quality, Reason
 from edgecnn.testing.records import ACCURACY, made_latencies, made_record
 
 
@@ -179,6 +180,40 @@ def test_networks_without_a_partner_are_said_on_both_sides() -> None:
     assert not any(row.broken for row in rows)
 
 
+def test_subjects_of_the_same_words_are_told_apart_by_what_differs() -> None:
+    old = [
+        made_record(subject_file="a.onnx"),
+        made_record(subject_file="b.onnx"),
+        made_record(subject_file="a.onnx", plan_timed="app"),
+        made_record(plan_batch=8),
+    ]
+    titles = {row.file + row.title for row in compare(old, old)}
+    assert len(titles) == 4
+    words = "mobilenet_v1_0.25_32 int8 batch 4 on cpu, 4 threads"
+    assert titles >= {f"a.onnx{words} (timed run, a.onnx)", f"b.onnx{words} (timed run, b.onnx)"}
+    # What is alone under its words needs no more of them.
+    assert any(title.endswith("batch 8 on cpu, 4 threads") for title in titles)
+
+
+def test_what_only_differs_from_the_other_side_is_no_part_of_the_title() -> None:
+    row = _row(compare([made_record(device_kernel="6.1")], [made_record(device_kernel="6.6")]))
+    assert row.detail == ""
+    assert row.why == ("device.kernel: 6.1 against 6.6",)
+
+
+def test_all_engine_options_may_differ_at_once() -> None:
+    changed = {"spinning": False, "arena": False}
+    assert _row(compare([made_record()], [made_record(runtime_options=changed)])).verdict == "not comparable"
+    row = _row(compare([made_record()], [made_record(runtime_options=changed)], across=["runtime.options"]))
+    assert row.verdict == "same"
+
+
+def test_a_latency_that_one_side_lacks_is_said() -> None:
+    lacking = replace(made_record(), metrics=made_record().metrics[1:])
+    row = _row(compare([made_record()], [lacking]))
+    assert (row.verdict, row.why, row.new) == ("not comparable", ("latency: measured on one side only",), None)
+
+
 def test_rows_of_several_subjects_come_in_the_order_of_the_new_file() -> None:
     old = [made_record(plan_batch=batch) for batch in (1, 2, 4)]
     rows = compare(old, old[::-1])
@@ -214,14 +249,52 @@ def test_a_failure_that_was_repeated_well_is_forgotten() -> None:
 
 
 def test_an_invalid_measurement_is_not_compared() -> None:
-    (row,) = compare([made_record()], [made_record(verdict="invalid")])
-    assert (row.verdict, row.why, row.broken) == (
+    row = _row(compare([made_record()], [made_record(verdict="invalid")]))
+    assert (row.verdict, row.ratio, row.why, row.broken) == (
         "not comparable",
+        None,
         ("new: invalid measurement (others were busy)",),
         True,
     )
-    (row,) = compare([made_record(verdict="invalid")], [made_record()])
+    row = _row(compare([made_record(verdict="invalid")], [made_record()]))
     assert (row.why, row.broken) == (("old: invalid measurement (others were busy)",), False)
+
+
+@pytest.mark.parametrize(
+    ("codes", "memory"),
+    [(("load", "noisy"), "more"), (("load", "fallback"), "not comparable"), (("unheard_of",), "not comparable")],
+)
+def test_an_invalid_time_leaves_what_does_not_rest_on_it(codes: tuple[str, ...], memory: str) -> None:
+    reasons = tuple(Reason(code=code, severity="invalid", message=code) for code in codes)
+    new = replace(
+        made_record(made_latencies(9e6), memory=30e6, subject_size_bytes=2, subject_accuracy=()),
+        quality=Quality(verdict="invalid", reasons=reasons),
+    )
+    rows = compare([made_record(subject_accuracy=(), subject_size_bytes=1)], [new])
+    assert [(row.quantity, row.verdict) for row in rows] == [
+        ("latency", "not comparable"),
+        ("memory", memory),
+        ("size", "more"),
+    ]
+    assert [row.broken for row in rows] == [True, memory == "not comparable", False]
+    assert [row.new for row in rows] == [pytest.approx(9e6), 30e6, 2]
+
+
+def test_an_invalid_record_without_any_figure_has_one_row_that_says_so() -> None:
+    reason = Reason(code="fallback", severity="invalid", message="elsewhere")
+    bad = replace(made_record(), metrics=(), quality=Quality(verdict="invalid", reasons=(reason,)))
+    rows = compare([made_record(memory=None)], [bad])
+    assert [row.quantity for row in rows] == ["latency", "size", "top1"]
+    assert (rows[0].why, rows[0].broken) == (("new: invalid measurement (elsewhere)",), True)
+    assert [row.quantity for row in compare([bad], [bad])] == ["latency", "size", "top1"]
+
+
+def test_an_invalid_time_voids_the_energy_that_it_is_part_of() -> None:
+    good = replace(made_record(), power=_power(10))
+    reason = Reason(code="load", severity="invalid", message="busy")
+    row = _row(compare([good], [replace(good, quality=Quality(verdict="invalid", reasons=(reason,)))]), "energy")
+    assert (row.verdict, row.interval, row.broken) == ("not comparable", None, True)
+    assert (row.why, row.new) == (("new: invalid measurement (busy)",), 10)
 
 
 def test_a_suspect_measurement_is_compared_and_said() -> None:
@@ -243,6 +316,40 @@ def test_repetitions_that_differ_widen_the_interval() -> None:
     assert row.interval is not None
     assert alone.interval is not None
     assert row.interval[1] - row.interval[0] > 3 * (alone.interval[1] - alone.interval[0])
+
+
+@pytest.mark.parametrize("repetitions", [2, 3, 5])
+def test_the_interval_of_repetitions_holds_the_truth_as_often_as_it_says(repetitions: int) -> None:
+    """Records of one file differ by 1% from process to process; 95% of 100 intervals hold the ratio 1, with room for chance."""
+    generator = np.random.default_rng(5)
+
+    def side() -> list[Metric]:
+        medians = 1e6 * np.exp(0.01 * generator.standard_normal(repetitions))
+        return [summarise_quickly(made_latencies(one, seed=place, count=20)) for place, one in enumerate(medians)]
+
+    held = 0
+    for _ in range(100):
+        _, interval = latency_ratio(side(), side())
+        assert interval is not None
+        held += interval[0] <= 1 <= interval[1]
+    assert held >= 88
+
+
+def summarise_quickly(samples: tuple[float, ...]) -> Metric:
+    median = float(np.median(samples))
+    return Metric(
+        name="latency",
+        unit="ns",
+        samples=samples,
+        n=len(samples),
+        min=min(samples),
+        median=median,
+        p90=None,
+        p99=None,
+        max=max(samples),
+        mean=median,
+        ci95=None,
+    )
 
 
 def _in_turn(

@@ -24,6 +24,7 @@ def test_the_example_is_read() -> None:
     ]
     assert [gate.text for gate in gates] == EXAMPLE.split(",")
     assert parse_limits(" latency > 3 % ")[0].limit == pytest.approx(0.03)
+    assert len(parse_limits("latency>3%,memory>3%,latency>3.0%")) == 2
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_the_example_is_read() -> None:
         ("latency>-3%", BadInput, "expected limits such as"),
         ("latency>1e999%", BadInput, "expected latency>NUMBER%"),
         ("latancy>3%", UnknownName, "unknown quantity 'latancy'"),
-        ("latency>3%,latency>5%", Contradiction, "two limits for latency"),
+        ("latency>3%,latency>5%", Contradiction, "two limits for latency: latency>3% and latency>5%"),
     ],
 )
 def test_limits_that_make_no_sense(text: str, error: type[Exception], told: str) -> None:
@@ -102,15 +103,31 @@ def test_one_row_that_cannot_be_compared_does_not_hide_the_others() -> None:
 
 def test_what_broke_crosses_every_limit() -> None:
     rows = [
-        _row(why=("new failed: killed",), broken=True),
+        _row(why=("new failed: killed",), broken=True, whole=True),
         _row(ratio=1.0, verdict="same"),
         _row("memory", ratio=1.0, verdict="same"),
     ]
     found = check(rows, parse_limits("latency>3%,memory>3%"))
-    assert [(one.gate, one.message) for one in found] == [
-        ("latency>3%", "new failed: killed"),
-        ("memory>3%", "new failed: killed"),
+    assert [(one.gate, one.message, one.judged) for one in found] == [
+        ("latency>3%", "new failed: killed", False),
+        ("memory>3%", "new failed: killed", False),
     ]
+
+
+def test_what_broke_of_one_quantity_crosses_its_own_limit() -> None:
+    rows = [_row(why=("new: invalid measurement",), broken=True), _row("memory", ratio=1.2, verdict="more")]
+    found = check(rows, parse_limits("latency>3%,memory>3%,top1<1"))
+    assert [(one.gate, one.message, one.judged) for one in found] == [
+        ("latency>3%", "new: invalid measurement", False),
+        ("memory>3%", "20.0% more", True),
+        ("top1<1", "nothing to judge: no record says anything about top1", False),
+    ]
+
+
+def test_what_stands_in_the_way_of_every_quantity_is_the_reason_for_each() -> None:
+    rows = [_row(why=("subject.precision: fp32 against int8",), whole=True)]
+    (found,) = check(rows, parse_limits("memory>3%"))
+    assert found.message == "nothing to judge: subject.precision: fp32 against int8"
 
 
 @given(st.floats(0.1, 10), st.floats(0, 1))

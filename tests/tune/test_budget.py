@@ -14,7 +14,7 @@ POSITIVE = st.floats(min_value=1e-9, max_value=1e15)
 
 @st.composite
 def budgets(draw: st.DrawFn) -> Budget:
-    return Budget(**{axis.field: draw(st.none() | POSITIVE) for axis in AXES})
+    return Budget(**{axis.field: draw(st.none() | POSITIVE.filter(axis.most.__ge__)) for axis in AXES})
 
 
 @given(budgets())
@@ -50,6 +50,27 @@ def test_units(text: str, field: str, value: float) -> None:
     assert getattr(parse_budget(text), field) == pytest.approx(value)
 
 
+def test_a_budget_is_written_as_people_would() -> None:
+    text = "latency=20ms,memory=500MB,energy=1.5J,drop=0.5,size=300kB,throughput=200/s"
+    assert parse_budget(text).text == text
+    assert parse_budget("latency=20000000ns,drop=100").text == "latency=20ms,drop=100"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("latency=5", "latency=5ms for example (ns, us, µs, ms, s)"),
+        ("memory=5", "memory=100MB for example (B, kB, MB, GB, KiB, MiB, GiB)"),
+        ("drop=200", "at most 100.00 points, got '200'"),
+        ("drop=half", "a number such as drop=0.5"),
+    ],
+)
+def test_what_is_expected_is_said_by_an_example(text: str, told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_budget(text)
+    assert told in caught.value.message
+
+
 def test_nothing_limits_nothing() -> None:
     assert parse_budget("") == Budget()
     assert parse_budget(" , ").limits == ()
@@ -74,8 +95,9 @@ def test_an_unknown_quantity_is_guessed() -> None:
 
 
 def test_one_quantity_limited_twice_contradicts_itself() -> None:
-    with pytest.raises(Contradiction, match="latency twice"):
+    with pytest.raises(Contradiction, match="latency twice: 5ms and 4ms"):
         parse_budget("latency=5ms,drop=1,latency=4ms")
+    assert parse_budget("latency=5ms,drop=1,latency=5000us") == parse_budget("latency=5ms,drop=1")
 
 
 @given(st.text(max_size=40))
@@ -85,3 +107,12 @@ def test_any_text_is_a_budget_or_an_error_of_the_tree(text: str) -> None:
     except (BadInput, UnknownName, Contradiction):
         return
     assert all(value >= 0 for _, value in budget.limits)
+
+
+def test_mega_is_not_milli() -> None:
+    with pytest.raises(BadInput, match="a number and its unit"):
+        parse_budget("energy=1MJ")
+
+
+def test_case_is_free_where_it_says_nothing() -> None:
+    assert parse_budget("memory=1mb,energy=1J") == parse_budget("memory=1MB,energy=1j")

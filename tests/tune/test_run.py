@@ -13,17 +13,23 @@ import pytest
 
 import edgecnn
 from edgecnn.artifacts import load_artifact
+from edgecnn.cli.tune_tables import warnings
 from edgecnn.data.choice import ChosenImages, choose_images
 from edgecnn.deployment import read_deployment
 from edgecnn.errors import BadInput, Contradiction, MeasurementError, SensorUnavailable, UnavailableError
+from edgecnn.results import Quality, Reason
 from edgecnn.runtimes.states import BackendState
+from edgecnn.specs import Accuracy, Artifact
 from edgecnn.testing.fakes import FakeClock
 from edgecnn.testing.models import TINY, TINY_INT8
+from edgecnn.testing.records import ACCURACY
 from edgecnn.testing.tuning import FakeMeasure
 from edgecnn.tune.budget import parse_budget
-from edgecnn.tune.candidates import Asked, Candidate, Machine
-from edgecnn.tune.run import tune
+from edgecnn.tune.candidates import Candidate, FileForm
+from edgecnn.tune.files import Files
+from edgecnn.tune.run import _known, tune
 from edgecnn.tune.search import Deadline
+from edgecnn.tune.space import Asked, Machine
 from edgecnn.tune.task import Task
 
 pytest.importorskip("onnx")
@@ -151,14 +157,34 @@ def test_strict_writes_nothing_that_was_not_validly_measured(tmp_path: Path) -> 
         def __call__(self, candidates, seconds, counts):  # type: ignore[no-untyped-def]
             from edgecnn.testing.records import made_record
 
-            doubt = made_record(verdict="suspect").quality
+            reason = replace(made_record(verdict="suspect").quality.reasons[0], advice="stop them")
+            doubt = Quality(verdict="suspect", reasons=(reason,))
             return [replace(record, quality=doubt) for record in super().__call__(candidates, seconds, counts)]
 
     outcome = tune(task(tmp_path, strict=True), measure=Doubtful(int8_is_faster))
     assert isinstance(outcome.error, MeasurementError)
     assert "others were busy; nothing was written" in outcome.error.message
     assert not (tmp_path / "out").exists()
-    assert tune(task(tmp_path), measure=Doubtful(int8_is_faster)).deployment is not None
+    written = tune(task(tmp_path), measure=Doubtful(int8_is_faster))
+    assert written.deployment is not None
+    head, why, last = warnings([written])
+    assert head == "warning: tiny: the measurement that the choice rests on is suspect:"
+    assert why == "  others were busy; stop them"
+    assert last.startswith(f"  {written.deployment} was written all the same")
+    assert "invalid" not in written.why
+
+
+def test_a_choice_by_an_invalid_measurement_says_so(tmp_path: Path) -> None:
+    class Void(FakeMeasure):
+        def __call__(self, candidates, seconds, counts):  # type: ignore[no-untyped-def]
+            doubt = Quality(verdict="invalid", reasons=(Reason(code="load", severity="invalid", message="busy"),))
+            return [replace(record, quality=doubt) for record in super().__call__(candidates, seconds, counts)]
+
+    outcome = tune(task(tmp_path, "latency=1s"), measure=Void(int8_is_faster))
+    assert outcome.error is None
+    assert outcome.why == "the fastest of those that hold the budget; its measurement is invalid"
+    assert [line.strip() for line in warnings([outcome])][1] == "busy"
+    assert warnings([tune(task(tmp_path), measure=FakeMeasure(int8_is_faster))]) == []
 
 
 def test_of_random_variants_the_largest_that_fits_is_taken(tmp_path: Path) -> None:
@@ -208,8 +234,8 @@ from edgecnn.testing.fakes import FakeClock
 from edgecnn.testing.models import TINY
 from edgecnn.testing.tuning import FakeMeasure
 from edgecnn.tune.budget import Budget
-from edgecnn.tune.candidates import Machine
-from edgecnn.tune.run import tune
+from edgecnn.tune.space import Machine
+from edgecnn.tune.run import _known, tune
 from edgecnn.tune.task import Task
 given = load_artifact(TINY)
 sources = {{"tiny": replace(given, spec=replace(given.spec, weights="bundled"))}}
@@ -223,8 +249,10 @@ print(outcome.chosen.candidate.form.stem, outcome.accuracy_reason, outcome.left_
     assert done.returncode == 0, done.stderr
     stem, accuracy, left_out = done.stdout.strip().split("|")
     assert stem == "tiny"
-    assert accuracy.startswith("accuracy needs the package onnx")
+    # Accuracy is measured without those packages: that it is not has another reason here.
+    assert accuracy == "the model was trained on other classes"
     assert left_out.startswith("a file in int8 needs the package onnx")
+    assert left_out.endswith("pip install 'edgecnn[export]'")
 
 
 def test_what_time_was_lacking_for_is_said(tmp_path: Path) -> None:
@@ -238,3 +266,23 @@ def test_what_time_was_lacking_for_is_said(tmp_path: Path) -> None:
         "out of time before its accuracy was measured",
     }
     assert outcome.left_out
+
+
+class StatedAccuracies(Files):
+    """Files whose top-1 is that of their precision."""
+
+    def accuracy(self, file: Artifact, backend: str) -> Accuracy | None:
+        value = {"fp32": 0.9, "int8": 0.89}[file.precision]
+        return replace(ACCURACY, value=value, precision=file.precision, backend=backend)
+
+
+def test_a_drop_is_told_of_the_source_where_fp32_itself_is_not_tried(tmp_path: Path) -> None:
+    given = task(tmp_path, "drop=0.5", asked=Asked(precisions=("int8",)))
+    form = FileForm(variant="tiny", precision="int8", target="cpu-x86")
+    files = StatedAccuracies(images=given.images, folder=tmp_path)
+    one = Candidate(form=form, backend="cpu")
+    known, left_out = _known(given, [one], files, {form: load_artifact(TINY_INT8)}, lambda: True)
+    assert left_out == []
+    reference = known[one].reference
+    assert reference is not None
+    assert (reference.value, reference.precision) == (0.9, "fp32")

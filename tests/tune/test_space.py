@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from edgecnn.errors import Contradiction, UnknownName
 from edgecnn.runtimes.states import BackendState
-from edgecnn.tune.candidates import Asked, FileForm, Machine, make_space, openings, target_of, thread_counts
+from edgecnn.tune.candidates import FileForm
+from edgecnn.tune.space import Asked, Machine, make_space, openings, target_of, thread_counts
 
 STATES = (
     BackendState(name="cpu", state="ok"),
@@ -117,3 +118,34 @@ def test_what_is_asked_for_and_is_not_there() -> None:
         Asked(presets=("fast",))
     torch = make_space(["net"], X86, Asked(backends=("torch",)))
     assert {one.form.precision for one in torch.candidates} == {"fp32"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "what", "reason"),
+    [
+        (Asked(presets=("embedded",)), "backend openvino", "it has preset latency alone, asked for was embedded"),
+        (
+            Asked(presets=("shared",), threads=(2,), backends=("cpu", "openvino")),
+            "backend cpu",
+            "preset shared is one thread, asked for were 2",
+        ),
+    ],
+)
+def test_a_preset_is_never_replaced_by_another(asked: Asked, what: str, reason: str) -> None:
+    try:
+        space = make_space(["net"], X86, asked)
+    except Contradiction as error:
+        assert f"{what}: {reason}" in error.message
+    else:
+        assert {one.preset for one in space.candidates} == set(asked.presets or ())
+        assert (what, reason) in [(one.what, one.reason) for one in space.left_out]
+
+
+def test_a_gpu_backend_is_left_out_where_it_has_no_such_preset() -> None:
+    assert list(openings("trt", 4, Asked(presets=("shared",)))) == []
+    assert list(openings("trt", 4, Asked(presets=("latency", "shared")))) == [("latency", None)]
+
+
+def test_a_file_that_names_its_precision_is_called_by_its_name() -> None:
+    assert FileForm(variant="net.int8", precision="int8").stem == "net.int8"
+    assert FileForm(variant="net", precision="int8", target="cpu-arm").stem == "net.cpu-arm.int8"
