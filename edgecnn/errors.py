@@ -10,6 +10,7 @@
     │   ├── RuntimeUnavailable          a backend cannot run here
     │   ├── ProviderFallback            nodes landed on another provider than asked for
     │   ├── SensorUnavailable           a sensor cannot be read
+    │   │   └── SensorAbsent                    this kind of machine does not have it
     │   ├── DeviceUnreachable           a remote device does not answer
     │   ├── Overloaded                  a queue is full; try again later
     │   └── DeadlineExceeded            no answer within the time that was given
@@ -195,6 +196,10 @@ class ProviderFallback(UnavailableError):
 
 class SensorUnavailable(UnavailableError):
     """A sensor cannot be read here."""
+
+
+class SensorAbsent(SensorUnavailable):
+    """This machine has no such sensor; that is no fault, and nothing on it mends that."""
 
 
 class DeviceUnreachable(UnavailableError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 
 from edgecnn.errors import UnavailableError
@@ -17,16 +18,47 @@ def cache_root() -> Path:
     return (given if given.is_absolute() else Path.home() / ".cache") / "edgecnn"
 
 
+def check_folder_takes(folder: Path, *, option: str = "--output") -> None:
+    """Return if files can be written into a folder; what was not there before is not there afterwards.
+
+    Args:
+        folder: made by those who write, where it is not there.
+        option: of the command line that names it.
+
+    Raises:
+        UnavailableError: it cannot be made, or not be written to.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    trial = folder / f".{os.urandom(4).hex()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+    except OSError as error:
+        raise _cannot_write(folder, error, option) from error
+    finally:
+        with suppress(OSError):
+            trial.unlink()
+        for one in made:
+            with suppress(OSError):
+                one.rmdir()
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, option: str = "--output") -> Iterator[Path]:
     """Yield a temporary path in the same folder, which becomes `path` in one step if the block ends well.
 
     The temporary has the same suffix, and is removed if the block raises, an interruption included. Missing folders
     are made.
 
+    Args:
+        path: of the file.
+        option: of the command line that names it.
+
     Raises:
-        UnavailableError: the disk is full, or the folder cannot be written to.
+        UnavailableError: the disk is full, the path is a folder, or the folder it lies in cannot be written to.
     """
+    if path.is_dir():
+        raise _cannot_write(path, IsADirectoryError(EISDIR, os.strerror(EISDIR)), option)
     temporary = path.with_name(f".{path.stem}.{os.urandom(4).hex()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,10 +69,14 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:
             raise
-        raise UnavailableError(
-            f"cannot write {path}: {error.strerror}", "free space or choose another place with --output"
-        ) from error
+        raise _cannot_write(path, error, option) from error
     finally:
         # Whatever hinders this (a read-only disk, a folder that is gone) is what the block failed by already.
         with suppress(OSError):
             temporary.unlink()
+
+
+def _cannot_write(path: Path, error: OSError, option: str) -> UnavailableError:
+    return UnavailableError(
+        f"cannot write {path}: {error.strerror}", f"free space or choose another place with {option}"
+    )

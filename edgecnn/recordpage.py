@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.files import replacing
-from edgecnn.results import SCHEMA, schema
+from edgecnn.resultlines import schema
+from edgecnn.results import SCHEMA
 
 PAGE = "record.md"
 SCHEMA_FILE = "result.schema.json"

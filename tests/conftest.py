@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,7 +10,22 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # the check of the wheel has pytest alone
+    pass
+else:
+    # No test is about the speed of the machine that it runs on.
+    settings.register_profile("edgecnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("edgecnn")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage less often, and not among what was imported: torch and its like are a million objects."""
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -26,6 +42,23 @@ def cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def children_keep_bytecode() -> Iterator[None]:
+    """Let children write __pycache__: where a shell forbids it, each of them compiles the whole package anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_objects() -> Iterator[None]:
+    """Keep what is there already out of each gc.collect() of a file's tests: torch alone is a million objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

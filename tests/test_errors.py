@@ -55,7 +55,7 @@ def _example(cls: type[EdgecnnError]) -> EdgecnnError:
 def test_the_drawn_tree_is_the_tree() -> None:
     parents = {cls.__name__: cls.__mro__[1].__name__ if cls is not EdgecnnError else None for cls in OWN}
     assert {name: parent for name, (parent, _) in _drawn().items()} == parents
-    assert len(OWN) == len(set(OWN)) == 23
+    assert len(OWN) == len(set(OWN)) == 24
 
 
 def test_drawn_exit_codes_are_the_exit_codes() -> None:
@@ -69,7 +69,7 @@ def test_drawn_exit_codes_are_the_exit_codes() -> None:
         1: "EdgecnnError",
         2: "UsageError UnknownName BadInput Contradiction",
         3: "MissingDependency",
-        4: "UnavailableError RuntimeUnavailable ProviderFallback SensorUnavailable DeviceUnreachable Overloaded "
+        4: "UnavailableError RuntimeUnavailable ProviderFallback SensorUnavailable SensorAbsent DeviceUnreachable Overloaded "
         "DeadlineExceeded",
         5: "ModelError ExportError UnsupportedOp QuantizeError ParityError AccuracyError",
         6: "InferenceError",

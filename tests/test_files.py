@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecnn.errors import BadInput, UnavailableError
-from edgecnn.files import replacing
+from edgecnn.files import check_folder_takes, replacing
 from edgecnn.toml import read_toml
 
 
@@ -60,6 +60,28 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
         two.write_text("inner")
     assert path.read_text() == "outer"
     assert _names(tmp_path) == ["model.onnx"]
+
+
+def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    for folder in (tmp_path / "new" / "deep", tmp_path / "kept"):
+        check_folder_takes(folder)
+    assert _names(tmp_path) == ["kept"]
+    assert _names(tmp_path / "kept") == []
+
+
+@pytest.mark.parametrize("folder", [Path("/proc/zz/deep"), Path("/proc")])
+def test_a_folder_that_takes_nothing_is_refused_by_the_option_that_names_it(folder: Path) -> None:
+    with pytest.raises(UnavailableError, match=f"cannot write {folder}") as caught:
+        check_folder_takes(folder, option="--svg")
+    assert caught.value.hint == "free space or choose another place with --svg"
+
+
+def test_a_file_stands_in_the_way_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UnavailableError):
+        check_folder_takes(tmp_path / "file" / "below")
+    assert _names(tmp_path) == ["file"]
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecnn.units import bytes_text, duration_text, percent_text
+from edgecnn.units import binary_bytes_text, bytes_text, duration_text, percent_text
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,11 @@ from edgecnn.units import bytes_text, duration_text, percent_text
 )
 def test_durations(nanoseconds: float | None, text: str) -> None:
     assert duration_text(nanoseconds) == text
+
+
+def test_sizes_that_come_in_powers_of_two() -> None:
+    sizes = [binary_bytes_text(size) for size in (40, 262_144, 1_572_864, 2_097_152, 17_179_869_184)]
+    assert sizes == ["40 B", "256 KiB", "1.5 MiB", "2 MiB", "16 GiB"]
 
 
 def test_sizes_and_shares() -> None:

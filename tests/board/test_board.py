@@ -18,7 +18,8 @@ import pytest
 
 import edgecnn
 from edgecnn.data import open_dataset
-from edgecnn.results import Record, loads
+from edgecnn.resultlines import loads
+from edgecnn.results import Record
 
 pytestmark = pytest.mark.board
 FOLDER = "edgecnn-board-test"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,8 @@ from edgecnn.zoo import find, make_form
 from edgecnn.zoo.choice import choose_form
 from edgecnn.zoo.download import Patience, cache_folder, download, file_name
 from edgecnn.zoo.published import fetch_published, published_file, published_files
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 ROOT = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: longer than what counts as progress
@@ -436,16 +437,18 @@ theirs = replace(base, name="theirs", aliases=(), published=(row,), bundled=None
 """
 
 
-def test_the_command_says_offline_what_else_there_is(tmp_path: Path) -> None:
+def test_the_command_says_offline_what_else_there_is(
+    run_edgecnn: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = closed_port()
     (tmp_path / "theirplugin.py").write_text(PLUGIN.format(port=port))
     info = tmp_path / "theirplugin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirplugin\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[edgecnn.networks]\ntheirs = theirplugin:theirs\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "edgecnn", "export", "theirs", "--weights", "imagenet"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = run_edgecnn("export", "theirs", "--weights", "imagenet")
     assert done.returncode == 4, done.stderr
     assert f"error: http://127.0.0.1:{port}/theirs.pth cannot be reached: Connection refused" in done.stderr
     hint = next(line for line in done.stderr.splitlines() if line.startswith("hint: "))

@@ -224,6 +224,7 @@ def probabilities(few: Few) -> list[np.ndarray]:
     return outputs
 
 
+@pytest.mark.slow
 def test_the_file_gives_the_mean_of_the_members_probabilities_and_their_accuracy(exported: Path, few: Few) -> None:
     artifact, split = load_artifact(exported), few.split("test")
     members = probabilities(few)
@@ -237,6 +238,7 @@ def test_the_file_gives_the_mean_of_the_members_probabilities_and_their_accuracy
     assert accuracy.value >= min(np.mean(member.argmax(1) == split.labels) for member in members) >= 0.9
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is(exported: Path, few: Few) -> None:
     spec = load_artifact(exported).spec
     assert spec.title == exported.stem == "ensemble_mobilenet_v1+resnet20"

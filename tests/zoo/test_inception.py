@@ -65,8 +65,12 @@ def test_inception_resnet_v2_has_the_grids_of_the_release() -> None:
     ("network", "modules"),
     [
         ("inception_v3", ("Mixed_5b.concat", "Mixed_6a.concat", "Mixed_7a.concat")),
-        ("inception_v4", ("features.5.concat", "features.10.concat", "features.18.concat")),
-        ("inception_resnet_v2", ("mixed_5b.concat", "mixed_6a.concat", "mixed_7a.concat")),
+        pytest.param(
+            "inception_v4", ("features.5.concat", "features.10.concat", "features.18.concat"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "inception_resnet_v2", ("mixed_5b.concat", "mixed_6a.concat", "mixed_7a.concat"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_under_96_pixels_only_one_layer_of_the_stem_strides(network: str, modules: tuple[str, ...]) -> None:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgecnn.errors import BadInput, UnsupportedOp
-from edgecnn.zoo import Form, Layer, Published, build, layer_table, make_form, networks
+from edgecnn.zoo import Form, Layer, Published, build, find, layer_table, make_form, networks
 from edgecnn.zoo.layers import IMAGE, layers_of, totals
 from edgecnn.zoo.network import Totals
 from edgecnn.zoo.sizes import known_forms, known_sizes
 
 _WALKED: dict[tuple[str, int, int], Totals] = {}
-PUBLISHED = [pytest.param(row, id=row.id) for network in networks() for row in network.published]
+
+# The cheapest form of every family; all others are walked in the slow tests.
+QUICK = {
+    family: min(
+        (form for form in known_forms() if find(form.network).family == family), key=lambda form: known_sizes(form).macs
+    )
+    for family in {find(form.network).family for form in known_forms()}
+}
+
+
+def row_of(value: Form | Published, name: str, form: Form) -> Any:
+    """Return a parameter that is slow unless the form is the cheapest of its family."""
+    quick = QUICK.get(find(form.network).family) == form
+    return pytest.param(value, id=name, marks=() if quick else pytest.mark.slow)
+
+
+FORMS = [row_of(form, form.title, form) for form in known_forms()]
+PUBLISHED = [row_of(row, row.id, row.form) for network in networks() for row in network.published]
 
 
 def walked(form: Form) -> Totals:
@@ -25,7 +44,7 @@ def walked(form: Form) -> Totals:
     return _WALKED[key]
 
 
-@pytest.mark.parametrize("form", [pytest.param(form, id=form.title) for form in known_forms()])
+@pytest.mark.parametrize("form", FORMS)
 def test_totals_equal_the_table_that_is_read_without_torch(form: Form) -> None:
     assert known_sizes(form) == walked(form), "run python -m edgecnn.zoo.sizes"
 

@@ -155,6 +155,7 @@ def test_every_builder_makes_a_network_for_small_images(network: str) -> None:
         assert build(form).eval()(torch.zeros(2, *form.input_shape)).shape == (2, 7)
 
 
+@pytest.mark.slow
 def test_the_least_input_size_is_the_builders() -> None:
     torch = pytest.importorskip("torch")
     for network in map(find, BUILDERS.values()):

@@ -177,6 +177,7 @@ def test_shufflenets_have_the_channels_and_costs_of_their_groups() -> None:
     assert channels["stage 4"] == ("576", "800", "960", "1088", "1536")
 
 
+@pytest.mark.slow
 def test_vgg_and_densenet_have_their_columns() -> None:
     vgg, densenet = family_table("vgg16", walk), family_table("densenet169", walk)
     assert vgg is not None and densenet is not None
@@ -188,6 +189,7 @@ def test_vgg_and_densenet_have_their_columns() -> None:
     assert family_table("lenet5", walk) is None
 
 
+@pytest.mark.slow
 def test_mobilenet_by_width_and_size() -> None:
     table = grid("mobilenet_v1", sizes)
     assert table is not None
