@@ -91,8 +91,9 @@ class Allocations:
         The library keeps the most of all time. A block that is asked for and never touched, and takes no memory therefore,
         lifts what is held now up to that, so that the call sets a new mark from its first page on.
         """
-        holes = self.take_holes()
         most = self._most_mapped()
+        # Only now: the file that this is read from leaves a hole itself.
+        holes = self.take_holes()
         block = None
         try:
             if most is None:
