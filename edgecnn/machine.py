@@ -81,7 +81,12 @@ def describe_machine(root: Path = Path("/")) -> Machine:
 
 
 def _sensors(root: Path) -> tuple[Sensor, ...]:
+    """Return the sensors that this machine has; those of other kinds of machines are not its own that cannot be read."""
     found = find_meters(root)
     meters = [Sensor(name=one.spec.name, readable=True, covers=one.spec.domain) for one in found.meters]
-    missing = [Sensor(name=one.name, readable=False, reason=one.reason, fix=one.fix) for one in found.missing]
+    for meter in found.meters:
+        meter.close()
+    missing = [
+        Sensor(name=one.name, readable=False, reason=one.reason, fix=one.fix) for one in found.missing if not one.absent
+    ]
     return (*meters, *missing)
