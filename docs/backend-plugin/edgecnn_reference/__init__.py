@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from edgecnn.errors import BadInput, InferenceError, RuntimeUnavailable, UnknownName, first_line
+from edgecnn.errors import BadInput, Contradiction, InferenceError, RuntimeUnavailable, UnknownName, first_line
 from edgecnn.runtimes.base import Array, Feeds, OpenOptions, Session, check_honoured
 from edgecnn.specs import Artifact, EngineInfo
 
@@ -29,7 +29,7 @@ class ReferenceRuntime:
         """Return a session; what this engine cannot do is refused, never passed over."""
         check_honoured(NAME, options, honoured=("threads",))
         if options.threads not in (None, 1):
-            raise BadInput("threads", expected="1, or nothing", got=str(options.threads))
+            raise Contradiction(f"backend {NAME} runs on one thread, not {options.threads}", "leave threads out")
         if options.engine:
             raise UnknownName(f"engine option of backend {NAME}", next(iter(options.engine)), ())
         return _ReferenceSession(artifact)
