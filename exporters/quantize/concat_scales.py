@@ -3,7 +3,7 @@
 An engine copies an input of a concatenation byte by byte where its scale is that of the result, and looks every byte up in a
 table where it is not. `placed.share_scales` gives the result's scale to what nothing but the concatenation reads, which loses
 nothing: those values are rounded to it there anyway. Here the others are decided, once the ranges are known: tensors that
-other nodes read as well, as in DenseNet, where a concatenation is an input of the next. They join where
+other nodes read as well, as in DenseNet, where a concatenation is an input of the next. They join, the largest first, where
 
 1. the copy saves enough time (`saved_ns`), and
 2. no tensor's quantization step becomes more than `MAX_GROWTH` times its own, the limit of what accuracy may pay, and
@@ -49,10 +49,11 @@ def settle_scales(placement: Placement, ranges: Mapping[str, Range]) -> dict[ir.
     limits = {str(value.name): pixel_limits(value) for value in placement.observed}
     ranges = {**ranges, **{name: Range(*found) for name, found in limits.items() if found is not None}}
     groups = {value: _Group((value,), ranges[str(value.name)]) for value in placement.observed}
-    for node in placement.nodes:
-        if is_op(node, "Concat"):
-            for value in sorted(dict.fromkeys(data_inputs(node)), key=saved_ns, reverse=True):
-                _try_to_join(value, _result(node, placement), placement, ranges, groups)
+    concats = [node for node in placement.nodes if is_op(node, "Concat")]
+    copies = [(value, _result(node, placement)) for node in concats for value in dict.fromkeys(data_inputs(node))]
+    # The dearest first: where steps may not grow further, what is looked up is then cheap.
+    for value, result in sorted(copies, key=lambda copy: saved_ns(copy[0]), reverse=True):
+        _try_to_join(value, result, placement, ranges, groups)
     return {value: groups[placement.scale_of[value]].range for value in placement.tensors}
 
 
