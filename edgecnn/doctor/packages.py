@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import struct
 import sys
 from collections.abc import Iterator, Mapping
 
 from edgecnn.doctor.finding import Finding
-from edgecnn.installed import ENGINE_PACKAGES, installed_versions
+from edgecnn.installed import ENGINE_PACKAGES, installed_versions, version_pair
 
 OLDEST_PYTHON = (3, 10)
 
@@ -80,7 +79,7 @@ def telemetry(versions: Mapping[str, str], environment: Mapping[str, str]) -> It
         environment: the variables of this process.
     """
     for name, version in versions.items():
-        talks = _release(version) >= _TELEMETRY_SINCE and (name == ONE_FOLDER or _is_flavour(name))
+        talks = version_pair(version) >= _TELEMETRY_SINCE and (name == ONE_FOLDER or _is_flavour(name))
         if talks and environment.get(TELEMETRY_OFF, "0").lower() in ("", "0", "false"):
             yield Finding(
                 topic="package",
@@ -89,10 +88,6 @@ def telemetry(versions: Mapping[str, str], environment: Mapping[str, str]) -> It
                 message=f"{name} {version} may send what it runs to its maker over the network",
                 fix=f"export {TELEMETRY_OFF}=1 before the program starts; edgecnn writes no environment of its own",
             )
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def _is_flavour(name: str) -> bool:

@@ -8,7 +8,21 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from edgecnn.runtimes.nvidia.cudart import CudaDevice
 from edgecnn.testing.fakecudatypes import Allocation, FakeDevice, FakeGraph, FakeStream, Fault, Work, cudaError_t
+
+FAKE_GPU = CudaDevice(
+    ordinal=0,
+    name="Fake GPU",
+    compute_capability=(9, 0),
+    multiprocessors=132,
+    memory_bytes=1 << 37,
+    integrated=False,
+    pci_bus_id="0000:01:00.0",
+    driver_version="13.0",
+    runtime_version="13.0",
+)
+"""A GPU as the CUDA runtime describes it, for what only reads the description."""
 
 
 class FakeGpu:

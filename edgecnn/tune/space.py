@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgecnn.bench.gpu import GPU_BACKENDS
 from edgecnn.errors import Contradiction, UnknownName
 from edgecnn.runtimes.presets import PRESETS
 from edgecnn.runtimes.states import BackendState
@@ -26,8 +27,6 @@ from edgecnn.tune.candidates import PRECISIONS, Candidate, FileForm, LeftOut
 
 THROUGHPUT_BATCHES = (1, 2, 4, 8, 16)
 """What is tried where images per second count; engines gain little beyond."""
-
-GPU_BACKENDS = ("cuda", "ort-trt", "trt")
 
 _PRESET_BACKENDS = ("cpu",)
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgecnn.bench.gpu import GPU_BACKENDS
 from edgecnn.data.choice import ChosenImages
 from edgecnn.errors import Contradiction
 from edgecnn.specs import Artifact
 from edgecnn.tune.budget import Budget
 from edgecnn.tune.files import why_no_accuracy
-from edgecnn.tune.space import GPU_BACKENDS, Asked, Machine, Space
+from edgecnn.tune.space import Asked, Machine, Space
 
 NOT_ASKED = "not asked for: no energy in the budget, no --power"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import MissingDependency, RuntimeUnavailable, first_line
+from edgecnn.installed import version_pair
 from edgecnn.runtimes.nvidia.cudart import NO_DRIVER, NO_DRIVER_FIX, CudaDevice, probe
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
@@ -94,12 +95,6 @@ def missing_trt(flavour: str, root: Path = Path("/")) -> MissingDependency:
     elif platform.machine() != "x86_64":
         error.hint = "pip install tensorrt-cu13"  # no part of the extra there: a Jetson has its own
     return error
-
-
-def version_pair(version: str) -> tuple[int, int]:
-    """Return the first two numbers of a version, (10, 13) of "10.13.3.9"; zeros where there are none."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)
 
 
 def _unusable(flavour: str, error: Exception) -> RuntimeUnavailable:

@@ -27,20 +27,10 @@ from edgecnn.runtimes import OpenOptions, Runtime, get_runtime
 from edgecnn.runtimes.nvidia.cudart import CudaDevice
 from edgecnn.runtimes.ort.options import CUDA_OPTIONS, TENSORRT_OPTIONS, TENSORRT_OWNED, encode_options
 from edgecnn.specs import Scalar, TensorSpec
+from edgecnn.testing.fakegpu import FAKE_GPU as GPU
 from edgecnn.testing.fakeort import FakeOrt
 from edgecnn.testing.models import TINY, TINY_BATCH1, TINY_INT8
 
-GPU = CudaDevice(
-    ordinal=0,
-    name="Fake GPU",
-    compute_capability=(9, 0),
-    multiprocessors=132,
-    memory_bytes=1 << 37,
-    integrated=False,
-    pci_bus_id="0000:01:00.0",
-    driver_version="13.0",
-    runtime_version="13.0",
-)
 IMAGES = np.ones((2, 1, 8, 8), np.float32)
 
 Machine = Callable[..., FakeOrt]

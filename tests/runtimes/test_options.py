@@ -22,21 +22,10 @@ from edgecnn.runtimes.cache import Cache
 from edgecnn.runtimes.nvidia.cudart import CudaDevice
 from edgecnn.runtimes.presets import PRESETS, preset_options
 from edgecnn.testing.fakecuda import FakeCudart
+from edgecnn.testing.fakegpu import FAKE_GPU as GPU
 from edgecnn.testing.fakeort import FakeOrt
 from edgecnn.testing.faketrt import FakeTensorRT
 from edgecnn.testing.models import TINY
-
-GPU = CudaDevice(
-    ordinal=0,
-    name="Fake GPU",
-    compute_capability=(9, 0),
-    multiprocessors=132,
-    memory_bytes=1 << 37,
-    integrated=False,
-    pci_bus_id="0000:01:00.0",
-    driver_version="13.0",
-    runtime_version="13.0",
-)
 
 YES, NO, MAY = "followed", "refused", "a permission or a promise: without effect where it is not needed"
 

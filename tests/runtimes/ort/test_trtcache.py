@@ -14,20 +14,9 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.errors import RuntimeUnavailable, UnavailableError
 from edgecnn.runtimes import OpenOptions, get_runtime
 from edgecnn.runtimes.nvidia.cudart import CudaDevice
+from edgecnn.testing.fakegpu import FAKE_GPU as GPU
 from edgecnn.testing.fakeort import FakeOrt
 from edgecnn.testing.models import TINY, TINY_BATCH1
-
-GPU = CudaDevice(
-    ordinal=0,
-    name="Fake GPU",
-    compute_capability=(9, 0),
-    multiprocessors=132,
-    memory_bytes=1 << 37,
-    integrated=False,
-    pci_bus_id="0000:01:00.0",
-    driver_version="13.0",
-    runtime_version="13.0",
-)
 
 
 class Builder:

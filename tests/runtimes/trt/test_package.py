@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from edgecnn.errors import MissingDependency, RuntimeUnavailable
+from edgecnn.installed import version_pair
 from edgecnn.runtimes.trt import package
 from edgecnn.runtimes.trt.backend import TrtRuntime
-from edgecnn.runtimes.trt.package import available_trt, load_trt, missing_trt, version_pair
+from edgecnn.runtimes.trt.package import available_trt, load_trt, missing_trt
 from edgecnn.testing.fakecuda import FakeCudart
 
 
