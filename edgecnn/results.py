@@ -119,6 +119,8 @@ class Plan:
         qps: queries per second of the scenario "server".
         sustain_seconds: how long it ran without a pause for the curve over time, null where that was not asked for.
         latency_bound_ns: latency that 99% of the queries of the scenario "server" must not exceed, null without one.
+        load_generator: who issued the queries of the scenario and timed them: "own" (edgecnn itself) or "mlcommons".
+        load_generator_version: of the package, null for "own".
     """
 
     batch: int
@@ -135,6 +137,8 @@ class Plan:
     qps: float | None = None
     sustain_seconds: float | None = None
     latency_bound_ns: float | None = None
+    load_generator: str = "own"
+    load_generator_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +214,9 @@ class ScenarioFigures:
             rule, false where more were above it than may be, null between the two (too few queries) and without a bound.
         unanswered: queries that still waited when the server was left, after twice the time in which they arrived: with any
             the rate was not held; null with the other scenarios.
+        seconds: from the first arrival to the end of the last query; null in a record of a version that did not tell it.
+        valid: whether the run is valid by the rules of the plan's load generator (its time over, queries enough for
+            early stopping, the bound); null for "own", which leaves that to the fields above. It says nothing about MLPerf.
     """
 
     title: str
@@ -224,6 +231,31 @@ class ScenarioFigures:
     over_bound: int | None = None
     bound_held: bool | None = None
     unanswered: int | None = None
+    seconds: float | None = None
+    valid: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeShare:
+    """How much of the machine's arithmetic a network used: counted operations, measured time, measured peak.
+
+    Attributes:
+        reached_gops: 10^9 operations per second: 2 * `subject.macs` * `plan.batch` over the median latency. The operations are
+            counted from the network and two of a multiply-add; what the engine leaves out or adds is not looked at.
+        peak_gops: 10^9 operations per second that `edgecnn devices calibrate` measured here with the same engine and number of
+            threads.
+        peak_precision: numbers that this peak computes with, those of the file: "fp32", "bf16" or "int8".
+        share: reached over peak; above 1 where the peak was measured too low.
+        peak_verdict: of the calibration.
+        peak_time_utc: when it was measured, ISO 8601.
+    """
+
+    reached_gops: float
+    peak_gops: float
+    peak_precision: str
+    share: float
+    peak_verdict: Verdict
+    peak_time_utc: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +339,8 @@ class Record:
         power: what a sensor measured, or null figures with the reason: that there is no sensor, or that power was not asked
             for. Null in a record that failed, and in one of a version that did not know power.
         modelled_w: power that was computed; never a measurement, and never beside one without saying so.
+        compute: share of the machine's peak; null without a calibration of this machine for the engine and its threads, for a
+            scenario, where more than the network was timed, and where its multiply-adds are not known.
     """
 
     schema: Literal["edgecnn.result/1"] = "edgecnn.result/1"
@@ -323,6 +357,7 @@ class Record:
     scenario: ScenarioFigures | None = None
     power: Power | None = None
     modelled_w: ModelledPower | None = None
+    compute: ComputeShare | None = None
 
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, or None."""

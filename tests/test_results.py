@@ -76,6 +76,8 @@ def test_the_golden_record_stays_readable() -> None:
     assert FULL.runtime.nodes == {"CPUExecutionProvider": 31}
     assert (FULL.device.cgroup_quota, FULL.device.hypervisor) == (2.5, False)
     assert FULL.plan.clock_resolution_ns == 56
+    # Written before there was another load generator than our own.
+    assert (FULL.plan.load_generator, FULL.plan.load_generator_version) == ("own", None)
     latency = FULL.metric("latency")
     assert latency is not None
     assert (latency.n, latency.samples[-1], latency.p99, latency.ci95) == (10, 2000.5, None, (1020.0, 1070.0))

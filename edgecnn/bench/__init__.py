@@ -6,8 +6,8 @@
 The parent (`measuring`, `interleave`, `running`) starts one child process per subject (`talk`, `worker`; they say to each other
 what `job` has, as `wire` writes it), gives them their turns (`rounds`), sums up what they told (`seen`, `metrics`, `stats`),
 judges it (`evidence`, `verdict` and the doubts) and fills in the record (`outcome`). In the child: `inputs`, `timed`, `clock`,
-`latency`, `steady`, `memory`, `activity`, `scenarios`, `power`. No engine is imported here; the backend imports its own.
-The child imports what it needs and not the parent's part: names are imported when they are asked for.
+`latency`, `steady`, `memory`, `activity`, `queries`, `scenarios`, `loadgen`, `power`. No engine is imported here; the backend
+imports its own. The child imports what it needs and not the parent's part: names are imported when they are asked for.
 """
 
 from typing import TYPE_CHECKING

@@ -217,10 +217,10 @@ class ScenarioAsked:
     """A load pattern; the plan has the rest.
 
     Attributes:
-        offline_samples: of the scenario "offline".
+        run_ns: of a whole batch, as the warm-up saw it.
     """
 
-    offline_samples: int
+    run_ns: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

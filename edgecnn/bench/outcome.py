@@ -7,8 +7,10 @@ from dataclasses import replace
 from edgecnn.bench.doubts.evidence import Evidence
 from edgecnn.bench.doubts.verdict import judge
 from edgecnn.bench.estimate.footprint import footprint_of
+from edgecnn.bench.generators import CLOCK, MLCOMMONS
 from edgecnn.bench.job import Job
 from edgecnn.bench.metrics import metrics_of
+from edgecnn.bench.peaks.calibration import with_compute
 from edgecnn.bench.seen import Seen, all_activity, spanned
 from edgecnn.powerspec import Power
 from edgecnn.results import Metric, Plan, Record
@@ -28,9 +30,11 @@ def record_of(seen: Seen, job: Job, blank: Record, *, interrupted: str = "") -> 
     """
     loaded = seen.loaded
     plan = replace(job.plan, clock=loaded.clock, clock_resolution_ns=loaded.clock_resolution_ns)
+    if plan.load_generator == MLCOMMONS:
+        plan = replace(plan, clock=CLOCK, clock_resolution_ns=None)
     metrics = metrics_of(seen, plan)
     evidence = _evidence(seen, job, blank, plan=plan, latency=metrics[0], interrupted=interrupted)
-    return replace(
+    record = replace(
         blank,
         status="ok",
         reason=None,
@@ -48,6 +52,7 @@ def record_of(seen: Seen, job: Job, blank: Record, *, interrupted: str = "") -> 
         scenario=seen.scenario,
         power=seen.power or Power(meter=None, reason=NOT_ASKED, fix="--power auto"),
     )
+    return with_compute(record, root=job.root)
 
 
 def _evidence(seen: Seen, job: Job, blank: Record, *, plan: Plan, latency: Metric, interrupted: str) -> Evidence:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from edgecnn.bench.generators import MLCOMMONS, OWN, check_load, generator_version
+from edgecnn.bench.scenarioresult import SCENARIOS
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.results import Plan
 
@@ -56,6 +58,7 @@ def make_plan(
     qps: float | None = None,
     sustain_seconds: float | None = None,
     latency_bound_ns: float | None = None,
+    load_generator: str | None = None,
 ) -> Plan:
     """Return a plan whose values were checked.
 
@@ -70,14 +73,22 @@ def make_plan(
         qps: arrivals per second, for the scenario "server" alone and needed there.
         sustain_seconds: run for so long without a pause and keep the curve over time; takes the place of `seconds`.
         latency_bound_ns: latency that 99% of the queries must not exceed, above 0; for the scenario "server" alone.
+        load_generator: who issues the queries of a scenario and times them, one of `edgecnn.bench.generators.GENERATORS`; None
+            is our own.
 
     Raises:
         BadInput: a value outside these limits.
-        Contradiction: a scenario and a sustained run at once.
+        Contradiction: a scenario and a sustained run at once, or a load generator without a scenario.
+        UnknownName: no such load generator.
+        MissingDependency: its package is not installed.
+        UnavailableError: its package does not work here.
     """
     if scenario is not None and sustain_seconds is not None:
         raise Contradiction("--scenario and --sustain exclude each other", "ask for one of them")
     _check_server(scenario, qps=qps, latency_bound_ns=latency_bound_ns)
+    if load_generator is not None and scenario is None:
+        raise Contradiction("--load-generator needs a load pattern", "--scenario " + "|".join(SCENARIOS))
+    version = generator_version(load_generator or OWN)
     seconds = seconds if sustain_seconds is None else sustain_seconds
     for name, value in (("batch", batch), ("min_runs", min_runs)):
         _at_least(name, value, 1)
@@ -85,6 +96,8 @@ def make_plan(
         _at_least(name, value, 0)
     if not 0 < seconds <= _LONGEST_SECONDS:
         raise BadInput("seconds", expected=f"above 0, at most {_LONGEST_SECONDS:g}", got=f"{seconds:g}")
+    if load_generator == MLCOMMONS:
+        check_load(scenario or "", seconds=seconds, qps=qps)
     return Plan(
         batch=batch,
         warmup_runs=warmup_runs,
@@ -97,6 +110,8 @@ def make_plan(
         qps=qps,
         sustain_seconds=sustain_seconds,
         latency_bound_ns=latency_bound_ns,
+        load_generator=load_generator or OWN,
+        load_generator_version=version,
     )
 
 

@@ -27,7 +27,6 @@ from edgecnn.bench.job import (
 from edgecnn.bench.memory import available_bytes
 from edgecnn.bench.outcome import record_of
 from edgecnn.bench.plan import load_limit_seconds, warmup_limit_seconds, warmup_seconds
-from edgecnn.bench.queries import offline_samples
 from edgecnn.bench.rounds import Pace
 from edgecnn.bench.seen import Seen
 from edgecnn.bench.subjects import unmeasured
@@ -170,7 +169,7 @@ class Running:
         """
         assert self.seen is not None
         plan, run_ns = self.job.plan, self.seen.warmed.median_ns
-        asked = ScenarioAsked(offline_samples=offline_samples(plan, run_ns))
+        asked = ScenarioAsked(run_ns=run_ns)
         # Queries that wait for each other may take much longer than their arrivals.
         done = self._ask("scenario", asked, ScenarioDone, _patience(_QUEUED * plan.min_seconds, run_ns))
         self.seen.scenario = done.figures

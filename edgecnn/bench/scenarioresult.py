@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,6 +29,9 @@ OFFLINE_SAMPLES = 24_576
 RULES_SECONDS = 600.0
 """Duration that the rules ask for (the same section)."""
 
+OFFLINE_TOLERANCE = 0.1
+"""Share by which the offline query may last longer or shorter than the seconds that were asked for without a word about it."""
+
 # Share of what can be done that leaves a queue short: at 80% the mean wait is twice a query's own time (M/D/1).
 _USED = 0.8
 
@@ -52,6 +56,7 @@ class ScenarioResult:
         bound_ns: latency that 99% of the queries must not exceed, "server" only.
         over_bound: queries above the bound, those without an answer included.
         unanswered: queries that still waited when the server was left, "server" only.
+        valid: whether the run is valid by the rules of another load generator, which issued the queries; None for ours.
         bound_held: True where 99% of the queries are below the bound, with 99% confidence by the early-stopping rule; False
             where more than 1% were above it; None between the two (too few queries), and without a bound.
         notes: what the figures fall short of, and what to do.
@@ -73,6 +78,7 @@ class ScenarioResult:
     over_bound: int | None = None
     bound_held: bool | None = None
     unanswered: int | None = None
+    valid: bool | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -129,6 +135,25 @@ def make_result(
         unanswered=unanswered if scenario == "server" else None,
         notes=notes,
     )
+
+
+def judged_by_another(
+    result: ScenarioResult, *, valid: bool, unmet: Sequence[str], tail_ns: int | None
+) -> ScenarioResult:
+    """Return a result with the judgement of the load generator that issued the queries in place of ours.
+
+    Args:
+        result: our figures of the latencies that it told.
+        valid: the run is valid by its rules.
+        unmet: what it asks for and did not get.
+        tail_ns: its early-stopping estimate of the percentile; None with too few queries. It makes none for "server", where
+            ours of its latencies stays.
+    """
+    tail = result.tail
+    if tail is not None and result.scenario != "server":
+        tail = replace(tail, value_ns=None if tail_ns is None else float(tail_ns))
+    notes = () if valid else (f"invalid by the load generator's rules: {'; '.join(unmet) or 'no reason given'}",)
+    return replace(result, tail=tail, valid=valid, notes=(*result.notes, *notes))
 
 
 def _duration_notes(scenario: str, seconds: float, samples: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgecnn.bench.interleave import OnProgress, measure_jobs
+from edgecnn.bench.interrupts import undisturbed
 from edgecnn.bench.job import Job
 from edgecnn.bench.measuring import make_job
 from edgecnn.bench.running import Result
@@ -62,11 +63,13 @@ class Outcome:
         records: in the order of the requests; those that no backend was found for come first.
         errors: what went wrong, in the order in which it did.
         written: records that are in the results file.
+        unmeasured: skipped records of what nothing is known of, because all of it was interrupted; not in the results file.
     """
 
     records: tuple[Record, ...]
     errors: tuple[EdgecnnError, ...]
     written: int
+    unmeasured: tuple[Record, ...] = ()
 
 
 def requests_for(
@@ -119,7 +122,7 @@ def run_session(
     """Return what came of all requests; each record is appended to a file at once.
 
     A model that cannot be measured becomes a record that says so, and the others go on. When this is interrupted (Ctrl-C),
-    what was measured so far is appended first.
+    what was measured so far is appended first; of the rest the exception says that it was not measured.
 
     Args:
         requests: what is measured; at least one.
@@ -133,23 +136,30 @@ def run_session(
     """
     keeper = _Keeper(path)
     jobs: list[Job] = []
-    for request in requests:
-        try:
-            jobs += _jobs(request, choose, with_copies=with_copies)
-        except EdgecnnError as error:
-            record = unmeasured(request.artifact, plan=request.plan, status="failed", reason=error.message)
-            keeper.keep(Result(record=record, error=error))
+    # What is to be said something about yet, by the place of its request or, once there is one, of its job.
+    open_requests, open_jobs = dict(enumerate(requests)), dict[int, Job]()
+
+    def keep(place: int, result: Result) -> None:
+        keeper.keep(result)
+        open_jobs.pop(place, None)
+
     try:
-        results = (
-            measure_jobs(jobs, on_progress=on_progress, on_result=lambda _, result: keeper.keep(result)) if jobs else []
-        )
+        for place, request in enumerate(requests):
+            try:
+                jobs += _jobs(request, choose, with_copies=with_copies)
+                open_jobs = dict(enumerate(jobs))
+            except EdgecnnError as error:
+                record = unmeasured(request.artifact, plan=request.plan, status="failed", reason=error.message)
+                keeper.keep(Result(record=record, error=error))
+            del open_requests[place]
+        results = measure_jobs(jobs, on_progress=on_progress, on_result=keep) if jobs else []
     except KeyboardInterrupt:
-        raise Interrupted(
-            Outcome(records=tuple(keeper.records), errors=tuple(keeper.errors), written=keeper.written)
-        ) from None
+        with undisturbed():
+            left = (*map(_left_out, open_jobs.values()), *map(_left_out, open_requests.values()))
+        raise Interrupted(replace(keeper.outcome(), unmeasured=left)) from None
     done = [result.record for result in results]
     early = [record for record in keeper.records if not any(record is one for one in done)]
-    return Outcome(records=(*early, *done), errors=tuple(keeper.errors), written=keeper.written)
+    return replace(keeper.outcome(), records=(*early, *done))
 
 
 def failure(outcome: Outcome, *, strict: bool = False) -> EdgecnnError | None:
@@ -203,6 +213,12 @@ def _jobs(request: Request, choose: Choose, *, with_copies: bool) -> list[Job]:
     ]
 
 
+def _left_out(one: Job | Request) -> Record:
+    """Return the record of what was interrupted before there was anything to tell."""
+    end = "its queries" if one.plan.scenario else "its first block of timed runs"
+    return unmeasured(one.artifact, plan=one.plan, status="skipped", reason=f"interrupted before {end} had ended")
+
+
 class _Keeper:
     """Appends records to a file until it refuses one."""
 
@@ -212,6 +228,9 @@ class _Keeper:
         self.written = 0
         self._path = path
         self._open = True
+
+    def outcome(self) -> Outcome:
+        return Outcome(records=tuple(self.records), errors=tuple(self.errors), written=self.written)
 
     def keep(self, result: Result) -> None:
         self.records.append(result.record)

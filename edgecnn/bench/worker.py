@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,7 @@ from edgecnn.bench.job import (
 )
 from edgecnn.bench.latency import Run, sample, settle, time_once, warm_up
 from edgecnn.bench.memory import Memory, Phase, PhaseMeter, read_cgroup_peak, read_memory, read_pss
-from edgecnn.bench.queries import figures_of
-from edgecnn.bench.scenarios import run_scenario
+from edgecnn.bench.queries import figures_of, mean_run_ns, run_load
 from edgecnn.bench.timed import open_timed
 from edgecnn.bench.watch import Watch
 from edgecnn.bench.wire import decode_request, encode_error, encode_pieces
@@ -150,28 +149,15 @@ class Worker:
         """Let queries arrive as the plan's scenario says."""
         run, _ = self._ready()
         assert self._job is not None
-        plan = self._job.plan
-
-        def issue(samples: Sequence[int]) -> None:
-            for _ in range(0, len(samples), plan.batch):
-                run()
-
+        plan, clock = self._job.plan, self._clock
+        run_ns = mean_run_ns(plan, run, clock) if plan.scenario == "offline" else asked.run_ns
         watch = self._watched()
         watch.begin()
-        result = run_scenario(
-            plan.scenario or "",
-            issue,
-            seconds=plan.min_seconds,
-            qps=plan.qps,
-            bound_ns=plan.latency_bound_ns,
-            offline_samples=asked.offline_samples,
-            seed=plan.seed,
-            clock=self._clock,
-        )
+        result = run_load(plan, run, run_ns=run_ns, clock=clock)
         watch.end()
         latencies = np.array(result.latencies_ns, np.int64)
         timed = watch.timed(latencies, self._gpu_reasons())
-        return ScenarioDone(figures=figures_of(result, batch=plan.batch), block=timed.whole())
+        return ScenarioDone(figures=figures_of(result, plan), block=timed.whole())
 
     def run_memory(self) -> RunMemory:
         """Tell what one more run takes on top of what lies there between runs."""

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from edgecnn.artifacts import load_artifact
+from edgecnn.bench.generators import GENERATORS
+from edgecnn.bench.gpu import GPU_BACKENDS
 from edgecnn.bench.plan import make_plan
+from edgecnn.bench.power.duration import WITHOUT, long_power_note
 from edgecnn.bench.scenarioresult import SCENARIOS
 from edgecnn.bench.session import Interrupted, Outcome, failure, requests_for, results_path, run_session
 from edgecnn.cli.auto import chosen_backend
@@ -20,7 +23,6 @@ from edgecnn.cli.options import (
     Span,
     backend_option,
     cache_option,
-    check_threads,
     json_option,
     output_option,
     preset_option,
@@ -31,6 +33,7 @@ from edgecnn.cli.output import print_json, say
 from edgecnn.devices.sensors.catalog import check_meter
 from edgecnn.errors import UnknownName
 from edgecnn.resultlines import check_appendable
+from edgecnn.results import Record
 from edgecnn.runtimes import AUTO, OpenOptions, backend_states, get_runtime
 from edgecnn.runtimes.presets import preset_options
 from edgecnn.units import count_of
@@ -71,8 +74,15 @@ from edgecnn.units import count_of
     metavar="TIME",
     help="For --scenario server: 99% of the queries within 20ms or 500us?",
 )
+@click.option(
+    "--load-generator",
+    type=click.Choice(GENERATORS),
+    help="Who issues the queries of --scenario and times them: edgecnn, or MLCommons' loadgen.  [default: own]",
+)
 @click.option("--sustain", type=Span(), metavar="TIME", help="Run for 20s, 10m, 1h without a pause; the curve over it.")
-@click.option("--power", metavar="SENSOR", help="Power and energy: auto, a sensor's name, csv:FILE or http://PLUG.")
+@click.option(
+    "--power", metavar="SENSOR", help="Power and energy: auto, a sensor's name, csv:FILE, http://PLUG or none."
+)
 @click.option("--memory", is_flag=True, help="Show what memory each phase takes, beside the estimate from the graph.")
 @click.option("--strict", is_flag=True, help="A measurement that is not valid is an error.")
 @output_option("Results file that lines are appended to.  [default: results.jsonl]")
@@ -92,6 +102,7 @@ def bench(
     scenario: str | None,
     qps: float | None,
     latency_bound: float | None,
+    load_generator: str | None,
     sustain: float | None,
     power: str | None,
     memory: bool,
@@ -111,11 +122,12 @@ def bench(
       edgecnn bench models/mobilenet_v1_0.25_32.onnx --sustain 10m
     """
     check_backend(backend)
-    check_threads(threads)
     options = session_options(preset, threads=threads, no_spin=no_spin, cache=cache, trust_engine=trust_engine)
     path = results_path(output)
     check_appendable(path)
     # Said before anything is exported.
+    if power == WITHOUT:
+        power = None
     if power is not None:
         check_meter(power)
     plan = make_plan(
@@ -125,9 +137,12 @@ def bench(
         qps=qps,
         sustain_seconds=sustain,
         latency_bound_ns=latency_bound,
+        load_generator=load_generator,
     )
     artifacts = [load_artifact(model) for model in models or find_models(MODELS)]
     requests = requests_for(artifacts, plan, options, batches=batch, power=power, memory=memory)
+    if power is not None and (note := long_power_note(power, uses_gpu=backend in GPU_BACKENDS)):
+        say(note)
     kept: Interrupted | None = None
     with live_progress(f"measuring {len(requests)} x at least {plan.min_seconds:g} s") as on_progress:
         try:
@@ -150,15 +165,21 @@ def bench(
 
 
 def _tell(outcome: Outcome, path: Path, *, as_json: bool, memory: bool, interrupted: bool) -> None:
-    """Print what was measured, and say where it was written."""
+    """Print what was measured, say what was not, and where it was written."""
     if as_json:
-        print_json(outcome.records)
+        print_json((*outcome.records, *outcome.unmeasured))
     elif any(record.status == "ok" for record in outcome.records):
         show(outcome.records, memory=memory)
-    elif not outcome.written or not interrupted:
+    elif not interrupted:
         return
+    for line in dict.fromkeys(map(_unmeasured_text, outcome.unmeasured)):
+        say(line)
     so_far = " (interrupted)" if interrupted and outcome.written else ""
     say(f"{count_of(outcome.written, 'record')}{so_far} appended to {path}")
+
+
+def _unmeasured_text(record: Record) -> str:
+    return f"{record.subject.file}, batch {record.plan.batch}: not measured: {record.reason}"
 
 
 def session_options(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgecnn.bench.generators import OWN
 from edgecnn.bench.metrics import MINUTE_SECONDS
+from edgecnn.bench.queries import missed_text, seconds_missed
 from edgecnn.bench.scenarioresult import STREAMS
-from edgecnn.results import Record, ScenarioFigures
+from edgecnn.results import Plan, Record, ScenarioFigures
 from edgecnn.specs import joined_title
 from edgecnn.units import bytes_text, duration_text
 
@@ -114,9 +116,14 @@ def power_table(records: Sequence[Record]) -> Cells | None:
     return Cells(title="power", columns=columns, rows=rows, caption="\n".join(reasons)) if rows else None
 
 
-def scenario_text(figures: ScenarioFigures) -> str:
-    """Return a scenario's figures in one line."""
-    parts = [f"{figures.title}: {figures.samples_per_second:,.1f} samples/s"]
+def scenario_text(figures: ScenarioFigures, plan: Plan) -> str:
+    """Return a scenario's figures in one line.
+
+    Args:
+        figures: of the plan's scenario.
+        plan: that asked for it.
+    """
+    parts = [f"{figures.title}{_by(plan)}: {figures.samples_per_second:,.1f} samples/s{_lasted(figures, plan)}"]
     if figures.percent is not None:
         known = figures.tail_ns is not None
         tail = f"{duration_text(figures.tail_ns)} by early stopping" if known else "unknown, see below"
@@ -126,9 +133,27 @@ def scenario_text(figures: ScenarioFigures) -> str:
     if figures.bound_ns is not None:
         answer = {True: "held", False: "not held", None: "too few queries to tell"}[figures.bound_held]
         parts.append(f"{figures.qps:.10g} queries/s within {duration_text(figures.bound_ns)}: {answer}")
+    if figures.valid is not None:
+        parts.append(f"{'valid' if figures.valid else 'invalid'} by its rules")
     queries = "1 query" if figures.queries == 1 else f"{figures.queries:,} queries"
     several = f" of {STREAMS} images each" if figures.title.endswith("multi-stream") else ""
     return ", ".join((*parts, queries + several))
+
+
+def _by(plan: Plan) -> str:
+    """Return who issued the queries, nothing where that was edgecnn."""
+    if plan.load_generator == OWN:
+        return ""
+    return f" by {plan.load_generator} loadgen {plan.load_generator_version or ''}".rstrip()
+
+
+def _lasted(figures: ScenarioFigures, plan: Plan) -> str:
+    """Return how long the offline query lasted, and by how much that is beside the time asked for."""
+    if plan.scenario != "offline" or figures.seconds is None:
+        return ""
+    share = seconds_missed(figures.seconds, plan)
+    missed = "" if share is None else f" ({missed_text(share)} than asked for)"
+    return f" over {duration_text(figures.seconds * 1e9)}{missed}"
 
 
 def median_of(record: Record, name: str) -> float | None:

@@ -67,7 +67,7 @@ def _remarks(record: Record) -> Iterator[Remark]:
     if record.reason:
         yield Remark(text=record.reason)
     if record.scenario:
-        yield Remark(text=scenario_text(record.scenario))
+        yield Remark(text=scenario_text(record.scenario, record.plan))
         yield from (Remark(text=note) for note in record.scenario.notes)
     if record.power and record.power.reason and record.power.meter is None and record.power.reason != NOT_ASKED:
         yield Remark(text=f"power: {record.power.reason}", advice=record.power.fix or "")

@@ -14,7 +14,7 @@ from edgecnn.bench.plan import (
     warmup_limit_seconds,
     warmup_seconds,
 )
-from edgecnn.errors import BadInput, Contradiction
+from edgecnn.errors import BadInput, Contradiction, UnknownName
 
 
 def test_defaults() -> None:
@@ -87,11 +87,20 @@ def test_a_sustained_run_lasts_as_long_as_was_asked_for() -> None:
         ({"scenario": "server", "qps": 5.0, "latency_bound_ns": 0.0}, BadInput),
         ({"scenario": "offline", "sustain_seconds": 5.0}, Contradiction),
         ({"sustain_seconds": 0.0}, BadInput),
+        ({"load_generator": "own"}, Contradiction),
+        ({"load_generator": "mlcommons"}, Contradiction),
+        ({"scenario": "offline", "load_generator": "loadrunner"}, UnknownName),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         make_plan(**options)
+
+
+def test_a_scenario_is_our_own_unless_another_generator_is_asked_for() -> None:
+    plan = make_plan(scenario="offline")
+    assert plan == make_plan(scenario="offline", load_generator="own")
+    assert (plan.load_generator, plan.load_generator_version) == ("own", None)
 
 
 def test_what_ends_with_its_time_needs_all_of_it() -> None:

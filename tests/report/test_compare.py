@@ -123,6 +123,8 @@ def test_energies_of_two_meters_are_not_compared() -> None:
         ({"device_governor": "performance"}, "device.governor: ondemand against performance"),
         ({"device_governor": None}, "device.governor: ondemand against unknown"),
         ({"plan_min_seconds": 4.0}, "plan.min_seconds: 2.0 against 4.0"),
+        ({"plan_load_generator": "mlcommons"}, "plan.load_generator: own against mlcommons"),
+        ({"plan_load_generator_version": "6.0.17"}, "plan.load_generator_version: unknown against 6.0.17"),
         ({"subject_precision": "fp32"}, "subject.precision: int8 against fp32"),
         ({"subject_input_shape": (4, 1, 64, 64)}, "subject.input_shape: 4x1x32x32 against 4x1x64x64"),
         (
@@ -318,7 +320,7 @@ def test_repetitions_that_differ_widen_the_interval() -> None:
     assert row.interval[1] - row.interval[0] > 3 * (alone.interval[1] - alone.interval[0])
 
 
-@pytest.mark.parametrize("repetitions", [2, 3, 5])
+@pytest.mark.parametrize("repetitions", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 5))])
 def test_the_interval_of_repetitions_holds_the_truth_as_often_as_it_says(repetitions: int) -> None:
     """Records of one file differ by 1% from process to process; 95% of 100 intervals hold the ratio 1, with room for chance."""
     generator = np.random.default_rng(5)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from edgecnn.devices.detect import detect
 from edgecnn.errors import BadInput, EdgecnnError
 from edgecnn.files import cache_root, replacing
 from edgecnn.jsonform import from_json, to_json
-from edgecnn.results import Device, Reason, Record, Verdict
+from edgecnn.results import ComputeShare, Device, Reason, Record, Verdict
 from edgecnn.runtimes.threads import usable_threads
 
 SCHEMA = "edgecnn.calibration/1"
@@ -119,8 +119,8 @@ class Calibration:
         return None if peak is None or bandwidth is None else Roof(peak_gops=peak, bandwidth_gbps=bandwidth[1])
 
 
-def peak_share(record: Record, calibration: Calibration | None) -> float | None:
-    """Return which share of this machine's peak a measured network reached, 0..1; None where that cannot be told.
+def compute_share(record: Record, calibration: Calibration | None) -> ComputeShare | None:
+    """Return which share of this machine's peak a measured network reached; None where that cannot be told.
 
     That is 2 * macs * batch over the median latency, over the peak of the numbers that the file computes with.
 
@@ -133,13 +133,43 @@ def peak_share(record: Record, calibration: Calibration | None) -> float | None:
         return None
     peak = calibration.peak_gops(record.subject.precision)
     reached = rate_gops(macs * record.plan.batch, latency.median)
-    return None if peak is None or reached is None else reached / peak
+    if not peak or reached is None:
+        return None
+    return ComputeShare(
+        reached_gops=reached,
+        peak_gops=peak,
+        peak_precision=record.subject.precision,
+        share=reached / peak,
+        peak_verdict=calibration.verdict,
+        peak_time_utc=calibration.time_utc,
+    )
 
 
 def peak_text(record: Record, calibration: Calibration | None) -> str:
     """Return the cell of the bench table's column "% of peak": "41.5", or "-" where it cannot be told."""
-    share = peak_share(record, calibration)
-    return "-" if share is None else f"{100 * share:.1f}"
+    found = compute_share(record, calibration)
+    return "-" if found is None else f"{100 * found.share:.1f}"
+
+
+def calibrated(record: Record) -> tuple[str, int] | None:
+    """Return backend and threads of the calibration that would tell a record's share; None where none ever does."""
+    info = record.runtime
+    if record.status != "ok" or record.subject.macs is None or info is None or info.threads is None:
+        return None
+    return (info.backend, info.threads) if info.backend in ENGINES else None
+
+
+def with_compute(record: Record, *, root: Path = Path("/"), folder: Path | None = None) -> Record:
+    """Return a record of this machine with its share of the peak, where an earlier process has measured the latter.
+
+    Args:
+        record: just measured.
+        root: folder that stands for "/".
+        folder: as for `find_calibration`.
+    """
+    key = calibrated(record)
+    found = find_calibration(backend=key[0], threads=key[1], root=root, folder=folder) if key else None
+    return replace(record, compute=compute_share(record, found))
 
 
 def find_calibration(
