@@ -18,12 +18,13 @@ def cache_root() -> Path:
     return (given if given.is_absolute() else Path.home() / ".cache") / "edgecnn"
 
 
-def check_folder_takes(folder: Path, *, option: str = "--output") -> None:
+def check_folder_takes(folder: Path, *, option: str = "--output", told: Path | None = None) -> None:
     """Return if files can be written into a folder; what was not there before is not there afterwards.
 
     Args:
         folder: made by those who write, where it is not there.
         option: of the command line that names it.
+        told: what the error says cannot be written, by default the folder.
 
     Raises:
         UnavailableError: it cannot be made, or not be written to.
@@ -34,13 +35,29 @@ def check_folder_takes(folder: Path, *, option: str = "--output") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         trial.touch()
     except OSError as error:
-        raise _cannot_write(folder, error, option) from error
+        raise _cannot_write(told or folder, error, option) from error
     finally:
         with suppress(OSError):
             trial.unlink()
         for one in made:
             with suppress(OSError):
                 one.rmdir()
+
+
+def check_writable(path: Path, *, option: str = "--output") -> Path:
+    """Return the path of a file that `replacing` can write, as far as that can be told before; nothing is left behind.
+
+    Args:
+        path: of the file; its folder is made by `replacing`, where it is not there.
+        option: of the command line that names it.
+
+    Raises:
+        UnavailableError: it is a folder, or the folder that it lies in cannot be made or written to.
+    """
+    if path.is_dir():
+        raise _cannot_write(path, IsADirectoryError(EISDIR, os.strerror(EISDIR)), option)
+    check_folder_takes(path.parent, option=option, told=path)
+    return path
 
 
 @contextmanager

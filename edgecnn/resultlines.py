@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from edgecnn.errors import BadInput, ResultsError
 from edgecnn.jsonform import from_json, json_schema, to_json
 from edgecnn.results import SCHEMA, Record
+from edgecnn.unknownkeys import Unknown, unknown_keys, with_unknown
 
 _START = b'{"schema":"edgecnn.result/'
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -25,7 +27,20 @@ class CutShort(ResultsError):
     """A record that breaks off: a crash or a full disk left it behind, and nobody's mistake."""
 
 
-def append(path: Path, records: Iterable[Record]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a line says.
+
+    Attributes:
+        record: by the keys that this version knows.
+        unknown: the other keys, of a newer version for example; written again, the line has them again.
+    """
+
+    record: Record
+    unknown: Unknown = field(default_factory=dict)
+
+
+def append(path: Path, records: Iterable[Record | Line]) -> None:
     """Append records to a .jsonl file, one line each, flushed to the disk line by line.
 
     A last line that an earlier crash cut short is closed first, so that it spoils nothing but itself.
@@ -86,6 +101,16 @@ def scan(path: Path) -> Iterator[tuple[int, Record | ResultsError]]:
     Raises:
         ResultsError: the file cannot be read.
     """
+    for number, found in scan_lines(path):
+        yield number, found.record if isinstance(found, Line) else found
+
+
+def scan_lines(path: Path) -> Iterator[tuple[int, Line | ResultsError]]:
+    """Yield what `scan` does, with the keys that this version does not know.
+
+    Raises:
+        ResultsError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
@@ -97,13 +122,18 @@ def scan(path: Path) -> Iterator[tuple[int, Record | ResultsError]]:
         raise ResultsError(f"cannot be read: {error.strerror}", path=str(path)) from None
 
 
-def dumps(record: Record) -> str:
+def dumps(record: Record | Line, *, sort_keys: bool = False) -> str:
     """Return the record as one line of JSON, without the newline.
+
+    Args:
+        record: alone, or with the unknown keys of the line that it was read from.
+        sort_keys: in the order of the alphabet rather than in the record's.
 
     Raises:
         ValueError: a number is not finite.
     """
-    text = json.dumps(to_json(record), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    plain = with_unknown(to_json(record.record), record.unknown) if isinstance(record, Line) else to_json(record)
+    text = json.dumps(plain, allow_nan=False, separators=(",", ":"), ensure_ascii=False, sort_keys=sort_keys)
     # Bytes of a file name that are not UTF-8 are lone surrogates in Python; as escapes they are JSON.
     return text.encode(errors="backslashreplace").decode()
 
@@ -136,15 +166,25 @@ def _from_plain(data: Any) -> Record:
     return from_json(Record, data, where="record", ignore_unknown=True)
 
 
-def _parse(line: bytes, path: Path, number: int) -> Record | ResultsError:
+def _parse(line: bytes, path: Path, number: int) -> Line | ResultsError:
     try:
-        return _from_plain(json.loads(line))
+        data = json.loads(line)
+        return Line(record=_from_plain(data), unknown=_unknown(data))
     except BadInput as error:
         return ResultsError(error.message, path=str(path), line=number, key=_key(error), hint=error.hint)
     except (ValueError, RecursionError) as error:
         if _cut_short(line):
             return CutShort("a record that breaks off", path=str(path), line=number)
         return ResultsError(f"not JSON: {error}", path=str(path), line=number)
+
+
+def _unknown(data: Any) -> Unknown:
+    unknown = unknown_keys(Record, data)
+    try:
+        json.dumps(unknown, allow_nan=False)
+    except ValueError:
+        raise BadInput("record has keys that this version does not know, with numbers that are not finite") from None
+    return unknown
 
 
 def _key(error: BadInput) -> str:
@@ -159,7 +199,7 @@ def _cut_short(line: bytes) -> bool:
     return b'"' in outside or outside.count(b"{") > outside.count(b"}")
 
 
-def _line(record: Record, path: Path) -> bytes:
+def _line(record: Record | Line, path: Path) -> bytes:
     try:
         return dumps(record).encode() + b"\n"
     except ValueError as error:

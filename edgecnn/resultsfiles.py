@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecnn.errors import BadInput, ResultsError
-from edgecnn.resultlines import append, dumps, scan
+from edgecnn.resultlines import Line, append, dumps, scan_lines
 from edgecnn.results import Record
+from edgecnn.units import count_of
+from edgecnn.unknownkeys import Unknown
 
 SUFFIX = ".jsonl"
 
@@ -25,11 +27,13 @@ class Found:
         path: the file.
         line: 1-based line number.
         record: what the line says.
+        unknown: keys of the line that this version does not know, with their values.
     """
 
     path: Path
     line: int
     record: Record
+    unknown: Unknown = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +45,14 @@ class Imported:
         added: records that were written.
         known: records that were there already, or came more than once.
         foreign: lines that are no records.
+        newer: of those that were added, the ones with keys that this version does not know; they have kept them.
     """
 
     files: int
     added: int
     known: int
     foreign: int
+    newer: int = 0
 
 
 def find_results(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -77,15 +83,17 @@ def read_all(paths: Iterable[Path], *, on_foreign: Report) -> Iterator[Found]:
         ResultsError: a file cannot be read.
     """
     for path in paths:
-        for line, found in scan(path):
+        for line, found in scan_lines(path):
             if isinstance(found, ResultsError):
                 on_foreign(found)
             else:
-                yield Found(path=path, line=line, record=found)
+                yield Found(path=path, line=line, record=found.record, unknown=found.unknown)
 
 
 def import_results(folder: Path, output: Path, *, on_foreign: Report) -> Imported:
     """Append to a file what the results files of a folder have and it has not; records of one content are one record.
+
+    Keys that this version does not know are part of the content, and are written as they were read.
 
     Args:
         folder: with results files at any depth; `output` itself is not read as one of them.
@@ -107,23 +115,31 @@ def import_results(folder: Path, output: Path, *, on_foreign: Report) -> Importe
         foreign.append(error)
         on_foreign(error)
 
-    new: list[Record] = []
+    new: list[Line] = []
     known = 0
     for found in read_all(paths, on_foreign=report):
-        content = _content(found.record)
+        content = _content(found)
         if content in seen:
             known += 1
         else:
             seen.add(content)
-            new.append(found.record)
+            new.append(_line(found))
     append(output, new)
-    return Imported(files=len(paths), added=len(new), known=known, foreign=len(foreign))
+    newer = sum(bool(line.unknown) for line in new)
+    return Imported(files=len(paths), added=len(new), known=known, foreign=len(foreign), newer=newer)
 
 
 def repeated(found: Iterable[Found]) -> int:
     """Return how many records are there once more than they should: those whose content came before."""
-    counts = Counter(_content(one.record) for one in found)
+    counts = Counter(_content(one) for one in found)
     return sum(counts.values()) - len(counts)
+
+
+def newer_note(found: Iterable[Found]) -> str:
+    """Return what is to be said of records with keys that this version does not know; empty where there are none."""
+    newer = sum(bool(one.unknown) for one in found)
+    told = f"{count_of(newer, 'record')} with keys that this edgecnn does not know, which are not looked at"
+    return told if newer else ""
 
 
 def _of_folder(folder: Path) -> tuple[Path, ...]:
@@ -136,9 +152,13 @@ def _of_folder(folder: Path) -> tuple[Path, ...]:
 def _known(output: Path, on_foreign: Report) -> set[bytes]:
     if not output.exists():
         return set()
-    return {_content(found.record) for found in read_all([output], on_foreign=on_foreign)}
+    return {_content(found) for found in read_all([output], on_foreign=on_foreign)}
 
 
-def _content(record: Record) -> bytes:
+def _line(found: Found) -> Line:
+    return Line(record=found.record, unknown=found.unknown)
+
+
+def _content(found: Found) -> bytes:
     """Return a digest of what a record says, whatever the order and spacing of its line and its version's missing keys."""
-    return hashlib.sha256(dumps(record).encode()).digest()
+    return hashlib.sha256(dumps(_line(found), sort_keys=bool(found.unknown)).encode()).digest()

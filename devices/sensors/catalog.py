@@ -24,7 +24,10 @@ from edgecnn.powerspec import Coverage
 FAMILIES = ("jetson", "rpi5", "rapl", "hwmon", "battery", "nvml")
 """Kinds of sensor that are looked for, in the order in which "auto" takes them; NVML sees the GPU alone."""
 
-_AUTO, _CSV, _PLUG = "auto", "csv:", ("http:", "https:")
+AUTO = "auto"
+"""Means the first sensor that this machine has and that sees the work."""
+
+_CSV, _PLUG = "csv:", ("http:", "https:")
 
 EXTERNAL_FIX = "an external meter measures any machine: --power csv:FILE or --power http://PLUG"
 
@@ -120,7 +123,7 @@ def meter_from(
     if text.startswith(_PLUG):
         return PlugMeter(text)
     family = _family(text)
-    wanted = _auto_order(uses_gpu) if text == _AUTO else (family,)
+    wanted = _auto_order(uses_gpu) if text == AUTO else (family,)
     finders = dict(_finders(root, run=run, nvml=nvml, read=read))
     reasons = []
     for name in wanted:
@@ -128,7 +131,7 @@ def meter_from(
             return _first(_meant(finders[name](), text, family=name, gpu=gpu))
         except SensorUnavailable as error:
             reasons.append(error)
-    if text != _AUTO:
+    if text != AUTO:
         raise reasons[0]
     # A fix for a chip that this machine lacks helps nobody.
     near = [error for error in reasons if not isinstance(error, SensorAbsent)]
@@ -187,8 +190,8 @@ def _family(text: str) -> str:
         UnknownName: there is none of that name.
     """
     family = text.partition(":")[0]
-    if text != _AUTO and family not in FAMILIES:
-        raise UnknownName("power meter", text, (_AUTO, *FAMILIES, "csv:FILE", "http://PLUG"))
+    if text != AUTO and family not in FAMILIES:
+        raise UnknownName("power meter", text, (AUTO, *FAMILIES, "csv:FILE", "http://PLUG"))
     return family
 
 
@@ -224,7 +227,7 @@ def _meant(meters: Sequence[Meter], text: str, *, family: str, gpu: str | None) 
         SensorUnavailable: none, or several GPUs and none at the address; CUDA numbers them in another order than NVML.
         UnknownName: no meter of that name.
     """
-    if text not in (_AUTO, family):
+    if text not in (AUTO, family):
         return _named(meters, text)
     if family == "nvml" and len(meters) > 1:
         working = [meter for meter in meters if gpu and _address(meter.spec.name) == _address(gpu)]
@@ -234,7 +237,7 @@ def _meant(meters: Sequence[Meter], text: str, *, family: str, gpu: str | None) 
         raise SensorUnavailable(
             f"nvml: {len(meters)} GPUs and no word which: {names}", f"--power {meters[0].spec.name}"
         )
-    if text != _AUTO:
+    if text != AUTO:
         return meters
     whole = [meter for meter in meters if not isinstance(meter, HwmonMeter) or measures_the_machine(meter)]
     if not whole:

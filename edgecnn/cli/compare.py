@@ -24,10 +24,10 @@ from edgecnn.errors import BadInput, RegressionError
 from edgecnn.files import replacing
 from edgecnn.report.compare import compare as compare_records
 from edgecnn.report.comparepages import COLUMNS, LEFT, across_hint, junit, markdown, reasons, table_rows
-from edgecnn.report.gates import EXAMPLE, Violation, check, parse_limits
+from edgecnn.report.gates import EXAMPLE, Violation, check, parse_limits, unjudged
 from edgecnn.report.rows import Row
 from edgecnn.results import Record
-from edgecnn.resultsfiles import find_results, read_all
+from edgecnn.resultsfiles import find_results, newer_note, read_all
 from edgecnn.units import count_of
 
 # What the error line says of limits that are crossed: so many reasons, and characters of each.
@@ -45,7 +45,7 @@ _DROPPED = ("95% interval", "old", "new")
     "limits",
     multiple=True,
     metavar="LIMITS",
-    help=f"Exit with 9 where one is crossed: {EXAMPLE}; given again, all of them.",
+    help=f"Exit with 9 where one is crossed: {EXAMPLE}; given again, all of them. What could not be judged is said.",
 )
 @click.option(
     "--across", metavar="FIELDS", help="Fields that may differ, runtime.engine_version,device.kernel for example."
@@ -89,17 +89,19 @@ def compare(
     fields = tuple(field.strip() for field in across.split(",")) if across is not None else ()
     files = models or (None, None)
     rows = compare_records(_records(old, files[0]), _records(new, files[1]), across=fields)
-    violations = check(rows, gates)
+    violations, silent = check(rows, gates), unjudged(rows, gates)
     pages = (("--markdown", markdown_file, markdown), ("--junit", junit_file, junit))
     for option, path, page in pages:
         if path is not None:
-            text = page(rows, violations)
+            text = page(rows, violations, silent)
             with replacing(path, option=option) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     if as_json:
-        print_json({"rows": rows, "violations": violations})
+        print_json({"rows": rows, "violations": violations, "unjudged": silent})
     else:
         _show(rows)
+    for one in silent:
+        say(one.sentence)
     if violations:
         raise RegressionError(_crossed(violations), "edgecnn compare without --fail-if shows the table alone")
 
@@ -107,8 +109,11 @@ def compare(
 def _records(path: Path, model: Path | None) -> list[Record]:
     """Return the records of a results file or folder; those of one model file alone where there is one."""
     wanted = None if model is None else load_artifact(model).sha256
-    found = read_all(find_results([path]), on_foreign=lambda error: say(f"passed over: {error.message}"))
-    records = [one.record for one in found if wanted is None or one.record.subject.sha256 == wanted]
+    every = read_all(find_results([path]), on_foreign=lambda error: say(f"passed over: {error.message}"))
+    found = [one for one in every if wanted is None or one.record.subject.sha256 == wanted]
+    records = [one.record for one in found]
+    if note := newer_note(found):
+        say(f"{path}: {note}")
     if model is not None and not records:
         raise BadInput(f"{path} has no record of {model}", f"edgecnn bench {model} --output {path}")
     return records

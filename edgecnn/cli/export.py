@@ -11,7 +11,7 @@ import click
 from edgecnn.cli.foreign import Kind, check_options, foreign_options, kind_of
 from edgecnn.cli.options import (
     MODELS,
-    check_onnx_name,
+    check_onnx_output,
     data_option,
     json_option,
     output_option,
@@ -136,9 +136,9 @@ class Common:
     resize: Placing = "outside"
 
     def place(self, title: str) -> Path:
-        """Return where the file goes; by itself, one that takes pixels or images lies beside the one that takes floats."""
+        """Return where the file goes, and can; by itself, one for pixels or images lies beside the one that takes floats."""
         taken = "_images" if self.resize == "in-graph" else "_pixels" if self.preprocess == "in-graph" else ""
-        return check_onnx_name(self.output or MODELS / f"{title}{taken}.onnx")
+        return check_onnx_output(self.output or MODELS / f"{title}{taken}.onnx")
 
 
 def export_zoo(

@@ -11,14 +11,13 @@ import click
 
 from edgecnn.cli.output import say
 from edgecnn.errors import BadInput, Contradiction
+from edgecnn.files import check_writable
 from edgecnn.runtimes.threads import usable_processors
 from edgecnn.units import count_of
 
 Command = TypeVar("Command", bound="Callable[..., Any] | click.Command")
 
-_SPANS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-_NANOSECONDS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+_NANOSECONDS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9}
 
 MOST_THREADS = 4
 """Threads for each processor that may be tried."""
@@ -46,23 +45,49 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # older versions of cl
 
 
 class Span(click.ParamType):  # type: ignore[type-arg] # as above
-    """A length of time, "500ms", "20s", "10m" or "1h"; a bare number is seconds."""
+    """A length of time, "500ms", "20s", "10m" or "1h"; a bare number is in the option's own unit.
+
+    Args:
+        unit: of the value and of a bare number, "s", "ms" or "us".
+        zero: no time at all is one too.
+        most: longest that there may be, in the unit.
+    """
 
     name = "span"
 
+    def __init__(self, unit: str = "s", *, zero: bool = False, most: float = float("inf")) -> None:
+        self.unit = unit
+        self.zero = zero
+        self.most = most
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds, above 0."""
+        """Return the length in the unit."""
         if isinstance(value, float):
             return value
         text = str(value).strip()
-        number = text.rstrip("hms")
+        number = text.rstrip("hmsu")
         try:
-            seconds = float(number) * _SPANS[text[len(number) :]]
+            length = float(number) * (_NANOSECONDS[text[len(number) :] or self.unit] / _NANOSECONDS[self.unit])
         except (ValueError, KeyError):
             self.fail(f"expected a length of time such as 20s, 10m or 1h, got {value!r}", param, ctx)
-        if not 0 < seconds < float("inf"):
-            self.fail(f"expected a length of time above 0, got {value!r}", param, ctx)
-        return seconds
+        if not 0 <= length < float("inf") or (length == 0 and not self.zero):
+            self.fail(
+                f"expected a length of time {'of at least' if self.zero else 'above'} 0, got {value!r}", param, ctx
+            )
+        if length > self.most:
+            self.fail(f"expected a length of time of at most {self.most:g} {self.unit}, got {value!r}", param, ctx)
+        return length
+
+
+class WholeSpan(Span):
+    """A length of time in whole units."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the length in the unit."""
+        length = value if isinstance(value, int) else super().convert(value, param, ctx)
+        if length != int(length):
+            self.fail(f"expected whole {self.unit}, got {value!r}", param, ctx)
+        return int(length)
 
 
 class Latency(click.ParamType):  # type: ignore[type-arg] # as above
@@ -99,10 +124,11 @@ def refuse_null(backend: str) -> None:
 
 
 def threads_option(command: Command) -> Command:
-    """Add --threads."""
+    """Add --threads, whose number `check_threads` looks at."""
     return click.option(
         "--threads",
         type=click.IntRange(1),
+        callback=_checked_threads,
         help="Threads of one operator.  [default: large cores that affinity and container quota allow]",
     )(command)
 
@@ -125,6 +151,18 @@ def check_threads(threads: int | None, root: Path = Path("/")) -> None:
         raise BadInput("threads", advice, expected=f"at most {MOST_THREADS} for each processor", got=str(threads))
     if threads > usable:
         say(f"{threads} threads on {count_of(usable, 'processor')} take each other's time: {advice}")
+
+
+def threads_list_option(text: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds a --threads of several numbers with this help text; `check_threads` looks at the largest."""
+    return click.option("--threads", type=Numbers(), callback=_checked_threads, help=text)
+
+
+def _checked_threads(
+    ctx: click.Context, param: click.Parameter, value: int | tuple[int, ...] | None
+) -> int | tuple[int, ...] | None:
+    check_threads(max(value) if isinstance(value, tuple) else value)
+    return value
 
 
 def preset_option(command: Command) -> Command:
@@ -175,11 +213,16 @@ def output_option(text: str) -> Callable[[Command], Command]:
     return click.option("-o", "--output", type=click.Path(path_type=Path), help=text)
 
 
-def check_onnx_name(path: Path) -> Path:
-    """Return the path of a file to write; BadInput unless it is a file name that ends in .onnx."""
+def check_onnx_output(path: Path) -> Path:
+    """Return the path of a file that is to be written; said before anything is made.
+
+    Raises:
+        BadInput: it is no file name that ends in .onnx.
+        UnavailableError: the folder that it lies in cannot be written to.
+    """
     if path.is_dir() or path.suffix != ".onnx":
         raise BadInput("output", expected="a file name that ends in .onnx", got=str(path))
-    return path
+    return check_writable(path)
 
 
 def pairs_option(command: Command) -> Command:

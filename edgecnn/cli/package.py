@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from edgecnn.cli.options import Numbers, json_option, output_option
+from edgecnn.cli.options import Numbers, WholeSpan, json_option, output_option
 from edgecnn.cli.output import print_json, say
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.package import (
@@ -52,9 +52,19 @@ _TRITON_ONLY = "for triton: "
 @click.option("--max-batch", type=int, help=_TRITON_ONLY + "requests in one run; 0 for none together.  [default: 8]")
 @click.option("--no-batching", is_flag=True, help=_TRITON_ONLY + "do not put waiting requests together.")
 @click.option("--preferred", type=Numbers(), help=_TRITON_ONLY + "batch sizes worth waiting for, 4,8.")
-@click.option("--max-delay-us", type=int, help=_TRITON_ONLY + "how long a request waits for others.  [default: 0]")
+@click.option(
+    "--max-delay-us",
+    type=WholeSpan("us", zero=True),
+    metavar="TIME",
+    help=_TRITON_ONLY + "how long a request waits for others, 500 or 2ms.  [default: 0]",
+)
 @click.option("--queue-size", type=int, help=_TRITON_ONLY + "requests that may wait.  [default: any number]")
-@click.option("--queue-timeout-us", type=int, help=_TRITON_ONLY + "how long one may wait.  [default: for ever]")
+@click.option(
+    "--queue-timeout-us",
+    type=WholeSpan("us", zero=True),
+    metavar="TIME",
+    help=_TRITON_ONLY + "how long one may wait, 50000 or 50ms.  [default: for ever]",
+)
 @click.option("--timeout-action", type=click.Choice(get_args(TimeoutAction)), help=_TRITON_ONLY + "[default: reject]")
 @click.option(
     "--instances",

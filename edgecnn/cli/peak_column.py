@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.bench.peaks.calibration import COMMAND, ENGINES, Calibration, find_calibration, peak_text
+from edgecnn.bench.peaks.calibration import COMMAND, Calibration, calibrated, find_calibration, peak_text
 from edgecnn.results import Record
 
 HEAD = "% of peak"
@@ -33,24 +33,16 @@ def peak_column(records: Sequence[Record], *, root: Path = Path("/"), folder: Pa
         root: folder that stands for "/".
         folder: where calibrations are kept, see `edgecnn.bench.peaks.calibration.find_calibration`.
     """
-    wanted = dict.fromkeys(key for record in records if (key := _key(record)))
+    wanted = dict.fromkeys(key for record in records if (key := calibrated(record)))
     found = {
         (backend, threads): find_calibration(backend=backend, threads=threads, root=root, folder=folder)
         for backend, threads in wanted
     }
-    cells = tuple(peak_text(record, found[key] if (key := _key(record)) else None) for record in records)
+    cells = tuple(peak_text(record, found[key] if (key := calibrated(record)) else None) for record in records)
     told = any(cell != "-" for cell in cells)
     notes = [_note(one) for one in found.values() if one is not None] if told else []
     missing = [key for key, one in found.items() if one is None]
     return PeakColumn(cells=cells if told else (), notes=(*notes, *([_hint(*missing[0])] if missing else [])))
-
-
-def _key(record: Record) -> tuple[str, int] | None:
-    """Return backend and threads of a record whose share could be told, see `edgecnn.bench.peaks.calibration.peak_share`."""
-    info = record.runtime
-    if record.status != "ok" or record.subject.macs is None or info is None or info.threads is None:
-        return None
-    return (info.backend, info.threads) if info.backend in ENGINES else None
 
 
 def _note(calibration: Calibration) -> str:

@@ -10,7 +10,7 @@ import click
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.cli.auto import chosen_backend
-from edgecnn.cli.options import json_option, threads_option
+from edgecnn.cli.options import Span, json_option, threads_option
 from edgecnn.cli.output import (
     fitting,
     folded,
@@ -48,7 +48,12 @@ _NAMED = 5
 @click.option("--batch", type=click.IntRange(1), help="Images per run.  [default: 1, or what the file has]")
 @threads_option
 @click.option(
-    "--seconds", type=float, default=2.0, show_default=True, help="Seconds of runs with and without profiling."
+    "--seconds",
+    type=Span(),
+    default=2.0,
+    show_default=True,
+    metavar="TIME",
+    help="Time of runs with and without profiling together: 2, 2s or 500ms.",
 )
 @click.option(
     "--top", type=click.IntRange(1), metavar="N", help="Show the N layers that take longest.  [default: all, in order]"

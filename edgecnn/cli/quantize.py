@@ -11,7 +11,7 @@ import click
 
 from edgecnn.artifacts import load_artifact
 from edgecnn.cli.half_tables import show_halved
-from edgecnn.cli.options import check_onnx_name, data_option, json_option, output_option
+from edgecnn.cli.options import check_onnx_output, data_option, json_option, output_option
 from edgecnn.cli.output import print_json, progress, say
 from edgecnn.cli.quantize_tables import show_results
 from edgecnn.data.choice import choose_images
@@ -138,6 +138,7 @@ def quantize_file(
     """Quantize one file with progress on standard error; the output lies beside it unless it is named."""
     config = config or QuantizeConfig(precision=precision)
     spec = load_artifact(source, checksum=False).spec
+    place = check_onnx_output(output or default_output(source, precision, config.target))
     images = choose_images(spec.dataset, data=data, calibration=calibration)
     if images.note:
         say(images.note)
@@ -146,7 +147,7 @@ def quantize_file(
     with progress(f"quantizing {source.name}") as advance:
         return convert(
             source,
-            check_onnx_name(output or default_output(source, precision, config.target)),
+            place,
             calibration=images.calibration,
             calibration_name=images.calibration_name,
             evaluation=evaluation.split("test") if evaluation else None,

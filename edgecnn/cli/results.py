@@ -12,7 +12,7 @@ import click
 from edgecnn.cli.options import json_option
 from edgecnn.cli.output import BESIDE, print_json, print_table, say, table_width
 from edgecnn.errors import BadInput, ResultsError
-from edgecnn.resultsfiles import SUFFIX, find_results, import_results, read_all, repeated
+from edgecnn.resultsfiles import SUFFIX, find_results, import_results, newer_note, read_all, repeated
 from edgecnn.resultsquery import Answer, query
 from edgecnn.units import count_of
 
@@ -49,6 +49,8 @@ def query_command(paths: tuple[Path, ...], sql: str, as_json: bool) -> None:
       edgecnn results query --sql "SELECT name, median FROM metrics WHERE name = 'latency'" fleet/ --json
     """
     found = tuple(read_all(find_results(paths), on_foreign=_pass_over))
+    if note := newer_note(found):
+        say(note)
     again = repeated(found)
     if again:
         say(
@@ -71,7 +73,7 @@ def import_command(folder: Path, output: Path, as_json: bool) -> None:
     """Append the records of all results files below DIR to one file, each record once.
 
     Records whose content is there already are left out, whatever file they came in. Lines that are no records are named by
-    file and line, and passed over.
+    file and line, and passed over. Keys that this edgecnn does not know are kept as they are.
 
     \b
     Example:
@@ -87,6 +89,8 @@ def import_command(folder: Path, output: Path, as_json: bool) -> None:
             f"{output}: files read: {done.files}, records added: {done.added}, already there: {done.known}, "
             f"foreign lines passed over: {done.foreign}"
         )
+    if done.newer:
+        say(f"{count_of(done.newer, 'record')} with keys that this edgecnn does not know, kept as they are")
 
 
 def _pass_over(error: ResultsError) -> None:

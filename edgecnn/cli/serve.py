@@ -14,7 +14,7 @@ import click
 
 import edgecnn
 from edgecnn.cli.auto import chosen_backend
-from edgecnn.cli.options import backend_option, refuse_null, threads_option
+from edgecnn.cli.options import Span, backend_option, refuse_null, threads_option
 from edgecnn.cli.output import say
 from edgecnn.errors import BadInput, MissingDependency
 from edgecnn.runtimes import AUTO
@@ -57,7 +57,12 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
 )
 @click.option("--max-batch", default=8, show_default=True, type=click.IntRange(1), help="Rows of one run.")
 @click.option(
-    "--max-wait-ms", default=2.0, show_default=True, type=click.FloatRange(0, 60_000), help="Wait for company."
+    "--max-wait-ms",
+    default=2.0,
+    show_default=True,
+    type=Span("ms", zero=True, most=60_000),
+    metavar="TIME",
+    help="Wait for company: 2, 2ms or 500us.",
 )
 @click.option(
     "--queue-size", default=64, show_default=True, type=click.IntRange(1), help="Requests that wait; more get 503."
@@ -67,13 +72,21 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
 @click.option(
     "--max-in-flight", default=128, show_default=True, type=click.IntRange(1), help="At a time; more get 503."
 )
-@click.option("--deadline", default=30.0, show_default=True, type=_ABOVE_0, help="Seconds for an answer; then 504.")
+@click.option(
+    "--deadline",
+    default=30.0,
+    show_default=True,
+    type=Span(),
+    metavar="TIME",
+    help="For an answer, 30 or 30s; then 504.",
+)
 @click.option(
     "--drain",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0, 3600),
-    help="Seconds between not ready and the end.",
+    type=Span(zero=True, most=3600),
+    metavar="TIME",
+    help="Between not ready and the end: 1, 1s or 500ms.",
 )
 def serve(model: Path, **asked: Any) -> None:
     """Answer requests for MODEL over HTTP until SIGTERM or Ctrl-C: Open Inference Protocol (KServe v2), POST /classify.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgecnn.artifacts import load_artifact
 from edgecnn.cli.live import live_progress
-from edgecnn.cli.options import Numbers, Span, data_option, json_option, output_option
+from edgecnn.cli.options import Numbers, Span, data_option, json_option, output_option, threads_list_option
 from edgecnn.cli.output import print_json, say
+from edgecnn.cli.tune_sources import check_models, sources_of, without_quantized
 from edgecnn.cli.tune_tables import show, warnings
 from edgecnn.data.choice import choose_images
 from edgecnn.devices.detect import detect
 from edgecnn.errors import BadInput, Contradiction
+from edgecnn.files import check_folder_takes
 from edgecnn.runtimes import backend_states
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Artifact
@@ -29,7 +28,7 @@ from edgecnn.tune.run import tune as tune_model
 from edgecnn.tune.search import Deadline
 from edgecnn.tune.space import Asked, Machine
 from edgecnn.tune.task import Task, refuse_drop_of
-from edgecnn.tune.variants import export_variants, spread, variant_forms
+from edgecnn.tune.writing import check_folder
 
 OUTPUT = Path("tuned")
 """Where deployments go when nothing else is said, each in a folder of its own."""
@@ -86,7 +85,7 @@ class Widths(click.ParamType):  # type: ignore[type-arg] # as above
 @click.option("--backend", "backends", type=Names(), help="Try these.  [default: all of this machine's targets]")
 @click.option("--precision", "precisions", type=Names(), help="Try these of fp32, int8, fp16, bf16.  [default: all]")
 @click.option("--preset", "presets", type=Names(), help="Try these of latency, embedded, shared.  [default: all]")
-@click.option("--threads", type=Numbers(), help="Try these numbers of threads.  [default: 1, 2, 4, ... to all]")
+@threads_list_option("Try these numbers of threads.  [default: 1, 2, 4, ... to all]")
 @click.option("--batch", "batches", type=Numbers(), help="Try these.  [default: 1; more where throughput is limited]")
 @click.option(
     "--weights", metavar="bundled|random", help="Of a network by name: random times its width and resolution."
@@ -95,9 +94,14 @@ class Widths(click.ParamType):  # type: ignore[type-arg] # as above
 @click.option("--input-size", "sizes", type=Numbers(), help="Resolutions to try, with --weights random.")
 @data_option
 @click.option("--calibration", metavar="NAME|FOLDER", help="Images for the ranges.  [default: training part of --data]")
-@click.option("--power", metavar="SENSOR", help="Measure energy of the finalists: auto or a sensor's name.")
+@click.option("--power", metavar="SENSOR", help="Measure energy of the finalists: auto, a sensor's name or none.")
 @click.option(
-    "--seconds", type=Span(), default=300.0, show_default=True, help="For each model: what has begun then is finished."
+    "--seconds",
+    type=Span(),
+    default=300.0,
+    show_default=True,
+    metavar="TIME",
+    help="For each model, 300, 300s or 5m: what has begun then is finished.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of inputs and of the order.")
 @click.option("--strict", is_flag=True, help="A choice whose measurement is not valid is an error.")
@@ -132,6 +136,12 @@ def tune(
     names = without_quantized(models)
     if output is not None and len(names) > 1:
         raise Contradiction(f"--output names one folder, but {len(names)} models were given", "leave --output out")
+    check_models(names, weights, widths, sizes)
+    if output is None:
+        check_folder_takes(OUTPUT)
+    else:
+        check_folder(output)
+    # Looked at last: it asks every backend.
     machine = this_machine()
     outcomes: list[Outcome] = []
     try:
@@ -209,67 +219,4 @@ def this_machine() -> Machine:
     return Machine(arch=device.arch or "", features=device.features, threads=usable_threads(), states=backend_states())
 
 
-def without_quantized(models: tuple[str, ...]) -> list[str]:
-    """Return the models to work on: of several, files of fewer bits are named and passed over."""
-    if len(models) == 1:
-        return list(models)
-    remaining = []
-    for name in models:
-        precision = load_artifact(name, checksum=False).precision if _is_file(name) else "fp32"
-        if precision == "fp32":
-            remaining.append(name)
-        else:
-            say(f"{name} is {precision} already: passed over")
-    if not remaining:
-        raise BadInput(
-            "models", "give the fp32 file, or one file alone", expected="an fp32 file", got="none among them"
-        )
-    return remaining
-
-
-@contextmanager
-def sources_of(
-    model: str,
-    weights: str | None,
-    widths: tuple[float, ...] | None,
-    sizes: tuple[int, ...] | None,
-    *,
-    seed: int,
-    deadline: Deadline,
-) -> Iterator[dict[str, Artifact]]:
-    """Yield title -> file of a model: the file that was given, or what a network is exported as for as long as this lasts.
-
-    Raises:
-        Contradiction: weights or variants for a file.
-        EdgecnnError: what `edgecnn.tune.variants` raises.
-    """
-    if _is_file(model):
-        if weights or widths or sizes:
-            raise Contradiction(f"{model} has its weights and its form", "give the network's name to try variants")
-        artifact = load_artifact(model)
-        yield {Path(model).stem: artifact}
-        return
-    forms = variant_forms(model, weights, widths=widths, input_sizes=sizes)
-    if not widths and not sizes:
-        forms = spread(forms)
-    with tempfile.TemporaryDirectory() as folder:
-        limit = deadline.left_seconds / 2
-        found = export_variants(
-            forms,
-            weights or "bundled",
-            Path(folder),
-            seed=seed,
-            on_step=say,
-            go_on=lambda: deadline.left_seconds > limit,
-        )
-        for title, reason in found.items():
-            if isinstance(reason, str):
-                say(f"{title}: {reason}")
-        yield {title: one for title, one in found.items() if isinstance(one, Artifact)}
-
-
-def _is_file(model: str) -> bool:
-    return model.endswith(".onnx") or "/" in model
-
-
-__all__ = ["budget_of", "make_task", "run_task", "sources_of", "this_machine", "tune", "without_quantized"]
+__all__ = ["budget_of", "make_task", "run_task", "this_machine", "tune"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from edgecnn.errors import UnknownName
-from edgecnn.report.gates import Violation, change_text
+from edgecnn.report.gates import Unjudged, Violation, change_text
 from edgecnn.report.keys import check_fields
 from edgecnn.report.rows import QUANTITIES, Row
 from edgecnn.units import count_of
@@ -39,12 +39,22 @@ def across_hint(rows: Sequence[Row]) -> tuple[str, ...]:
     return (f"if that is what the comparison is about: --across {','.join(fields)}",) if fields else ()
 
 
-def markdown(rows: Sequence[Row], violations: Sequence[Violation]) -> str:
-    """Return the comparison as Markdown: the limits that were crossed first, the table, then what makes rows doubtful."""
+def markdown(rows: Sequence[Row], violations: Sequence[Violation], silent: Sequence[Unjudged] = ()) -> str:
+    """Return the comparison as Markdown: the limits that were crossed first, the table, then what makes rows doubtful.
+
+    Args:
+        rows: of the comparison.
+        violations: limits that were crossed.
+        silent: subjects that limits could not judge.
+    """
     lines = ["## edgecnn compare", ""]
     if violations:
         lines += [f"**{count_of(len({one.gate for one in violations}), 'limit')} crossed**", ""]
         lines += [f"- `{one.gate}`: {_escaped(_sentence(one))}" for one in violations]
+        lines.append("")
+    if silent:
+        lines += [f"**{count_of(len(silent), 'subject')} skipped**", ""]
+        lines += [f"- {_escaped(one.sentence)}" for one in silent]
         lines.append("")
     lines += ["| " + " | ".join(COLUMNS) + " |", "| " + " | ".join(_rule(name) for name in COLUMNS) + " |"]
     lines += ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in table_rows(rows)]
@@ -54,34 +64,42 @@ def markdown(rows: Sequence[Row], violations: Sequence[Violation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def junit(rows: Sequence[Row], violations: Sequence[Violation]) -> str:
+def junit(rows: Sequence[Row], violations: Sequence[Violation], silent: Sequence[Unjudged] = ()) -> str:
     """Return the comparison as JUnit XML: a test case per row, failed where it crossed a limit by having got worse.
 
     What a limit could not be judged by is an error and no failure; limits that nothing at all could be judged by are test
     cases of their own. Other rows that cannot be compared are skipped. The form is the one that build servers read (the
     schema of Apache Ant's JUnit task).
+
+    Args:
+        rows: of the comparison.
+        violations: limits that were crossed.
+        silent: subjects that limits could not judge; a limit of a quantity that such a subject has no row of is a test case
+            that was skipped.
     """
     crossed: dict[tuple[str, str], list[Violation]] = {}
     for one in violations:
         crossed.setdefault((one.title, one.quantity), []).append(one)
+    passed_over = {(one.title, gate.quantity): one for one in silent for gate in one.gates}
     suite = ElementTree.Element("testsuite", name="edgecnn compare")
-    skipped = 0
     for row in rows:
         case = ElementTree.SubElement(suite, "testcase", classname=_xml(row.title), name=row.quantity)
         found = crossed.pop((row.title, row.quantity), [])
         if found:
             _crossed(case, found)
         elif row.verdict == "not comparable":
-            skipped += 1
-            ElementTree.SubElement(case, "skipped", message=_xml("; ".join(row.why)))
+            known = passed_over.pop((row.title, row.quantity), None)
+            _skipped(case, known.sentence if known else "; ".join(row.why))
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(f"{row.verdict}: {change_text(row)}")
     for (title, quantity), found in crossed.items():
         _crossed(ElementTree.SubElement(suite, "testcase", classname=_xml(title or "limits"), name=quantity), found)
+    for (title, quantity), left in passed_over.items():
+        _skipped(ElementTree.SubElement(suite, "testcase", classname=_xml(title), name=quantity), left.sentence)
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     suite.set("errors", str(len(suite.findall("testcase/error"))))
-    suite.set("skipped", str(skipped))
+    suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
@@ -98,6 +116,10 @@ def _crossed(case: ElementTree.Element, found: Sequence[Violation]) -> None:
     text = "; ".join(f"{one.gate}: {one.message}" for one in found)
     kind, word = ("failure", "regression") if any(one.judged for one in found) else ("error", "not judged")
     ElementTree.SubElement(case, kind, message=_xml(text), type=word)
+
+
+def _skipped(case: ElementTree.Element, text: str) -> None:
+    ElementTree.SubElement(case, "skipped", message=_xml(text))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

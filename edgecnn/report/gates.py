@@ -3,7 +3,8 @@
 A limit is crossed where a quantity got worse by more than it and chance does not explain the difference: the 95% interval
 of the ratio lies wholly on the worse side of 1. A subject that the new side lost altogether (a failure) crosses every limit,
 an invalid measurement those of the quantities that rest on what makes it invalid, and a limit to which no row says anything
-is crossed too: a gate that judged nothing has not held.
+is crossed too: a gate that judged nothing has not held. Where it judged some subjects and could not judge others, one that is
+invalid on both sides for example, those cross nothing and are named (`unjudged`).
 """
 
 from __future__ import annotations
@@ -55,6 +56,26 @@ class Violation:
     judged: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """A subject that limits say nothing about, while they judged others.
+
+    Attributes:
+        title: the subject.
+        gates: those limits, in order.
+        message: what stands in the way.
+    """
+
+    title: str
+    gates: tuple[Gate, ...]
+    message: str
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        return f"not judged by {', '.join(gate.text for gate in self.gates)}: {self.title}: {self.message}"
+
+
 def parse_limits(text: str) -> tuple[Gate, ...]:
     """Return the limits of a comma-separated list; "%" belongs to ratios, accuracies are in percentage points.
 
@@ -83,6 +104,26 @@ def check(rows: Sequence[Row], gates: Sequence[Gate]) -> tuple[Violation, ...]:
     return tuple(violation for gate in gates for violation in _violations(rows, gate))
 
 
+def unjudged(rows: Sequence[Row], gates: Sequence[Gate]) -> tuple[Unjudged, ...]:
+    """Return the subjects that pass a limit without having been judged by it, in the order of their rows.
+
+    Args:
+        rows: of a comparison.
+        gates: the limits; one that judged nothing at all is crossed instead, see `check`.
+    """
+    silent: dict[str, tuple[dict[Gate, None], dict[str, None]]] = {}
+    asked = [gate for gate in gates if any(_about(row, gate) and (row.broken or _judged(row)) for row in rows)]
+    for row in rows:
+        passed = [gate for gate in asked if _about(row, gate) and not row.broken and not _judged(row)]
+        if passed:
+            named, why = silent.setdefault(row.title, ({}, {}))
+            named.update(dict.fromkeys(passed))
+            why.update(dict.fromkeys(row.why))
+    return tuple(
+        Unjudged(title=title, gates=tuple(named), message="; ".join(why)) for title, (named, why) in silent.items()
+    )
+
+
 def change_text(row: Row) -> str:
     """Return how much a row changed, "8.3% slower (95% interval 7.1% to 9.4%)"; empty where it cannot be told."""
     quantity = QUANTITIES[row.quantity]
@@ -99,13 +140,13 @@ def change_text(row: Row) -> str:
 
 
 def _violations(rows: Sequence[Row], gate: Gate) -> list[Violation]:
-    told = [row for row in rows if row.quantity == gate.quantity or row.whole]
+    told = [row for row in rows if _about(row, gate)]
     found = [
         Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message="; ".join(row.why), judged=False)
         for row in told
         if row.broken
     ]
-    judged = [row for row in told if row.verdict != "not comparable"]
+    judged = [row for row in told if _judged(row)]
     found += [
         Violation(gate=gate.text, title=row.title, quantity=gate.quantity, message=change_text(row))
         for row in judged
@@ -115,6 +156,14 @@ def _violations(rows: Sequence[Row], gate: Gate) -> list[Violation]:
         message = f"nothing to judge: {'; '.join(_why_nothing(rows, gate.quantity))}"
         found.append(Violation(gate=gate.text, title="", quantity=gate.quantity, message=message, judged=False))
     return found
+
+
+def _about(row: Row, gate: Gate) -> bool:
+    return row.quantity == gate.quantity or row.whole
+
+
+def _judged(row: Row) -> bool:
+    return row.verdict != "not comparable"
 
 
 def _why_nothing(rows: Sequence[Row], quantity: str) -> Iterable[str]:

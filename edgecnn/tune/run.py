@@ -18,7 +18,7 @@ from edgecnn.tune.measuring import Measure, measuring
 from edgecnn.tune.search import Deadline, Known, Search
 from edgecnn.tune.shortlist import shortlist
 from edgecnn.tune.space import Space, make_space
-from edgecnn.tune.task import Task, accuracy_reason, preference, sensor
+from edgecnn.tune.task import Task, accuracy_reason, preference, sensor, sensor_note
 from edgecnn.tune.writing import check_folder, write_chosen
 
 
@@ -109,6 +109,8 @@ def tune(
     prefer = preference(task, no_accuracy)
     space = _space(task)
     power, no_energy = sensor(task, prefer, space)
+    if power is not None and (note := sensor_note(power, space)):
+        on_note(note)
     with tempfile.TemporaryDirectory() as folder:
         files = Files(
             images=task.images,

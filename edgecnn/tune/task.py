@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecnn.bench.gpu import GPU_BACKENDS
+from edgecnn.bench.power.duration import WITHOUT, long_power_note
 from edgecnn.data.choice import ChosenImages
 from edgecnn.errors import Contradiction
 from edgecnn.specs import Artifact
@@ -29,7 +30,7 @@ class Task:
         machine: where.
         asked: what the user wants tried.
         prefer: one of `edgecnn.tune.choice.PREFERENCES`; None takes what suits, see `preference`.
-        power: sensor as `--power` names it; None reads one where the budget limits energy.
+        power: sensor as `--power` names it, "none" for none; None reads one where the budget limits energy.
         seconds: of all of it; what has begun then is finished.
         seed: of inputs and of the order of measurements.
         strict: what was not validly measured is not written.
@@ -109,14 +110,25 @@ def sensor(task: Task, prefer: str, space: Space) -> tuple[str | None, str]:
     """Return the sensor that is read, None for none, and why energy then is null.
 
     Raises:
+        Contradiction: energy is limited or preferred, and no sensor wanted.
         SensorUnavailable: energy is limited or preferred and nothing here measures it.
         UnknownName: no such sensor.
     """
-    needed = task.budget.energy_mj is not None or prefer == "energy" or task.power is not None
-    if not needed:
+    needed = task.budget.energy_mj is not None or prefer == "energy"
+    if needed and task.power == WITHOUT:
+        raise Contradiction(f"--power {WITHOUT}, and energy is limited or preferred", "leave one of the two out")
+    if not needed and task.power in (None, WITHOUT):
         return None, NOT_ASKED
     from edgecnn.devices.sensors.catalog import meter_from  # noqa: PLC0415 (it looks at every sensor)
 
-    uses_gpu = all(candidate.backend in GPU_BACKENDS for candidate in space.candidates)
-    meter_from(task.power or "auto", uses_gpu=uses_gpu).close()
+    meter_from(task.power or "auto", uses_gpu=_uses_gpu(space)).close()
     return task.power or "auto", ""
+
+
+def sensor_note(power: str, space: Space) -> str:
+    """Return how long energy takes by a slow sensor, empty by a fast one."""
+    return long_power_note(power, each="finalist", uses_gpu=_uses_gpu(space))
+
+
+def _uses_gpu(space: Space) -> bool:
+    return all(candidate.backend in GPU_BACKENDS for candidate in space.candidates)

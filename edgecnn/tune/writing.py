@@ -16,7 +16,7 @@ from edgecnn.deploymentparts import (
     RunPart,
 )
 from edgecnn.errors import BadInput
-from edgecnn.files import replacing
+from edgecnn.files import check_folder_takes, replacing
 from edgecnn.results import Record
 from edgecnn.runtimes.threads import usable_threads
 from edgecnn.specs import Accuracy, Artifact
@@ -29,6 +29,7 @@ def check_folder(folder: Path) -> Path:
 
     Raises:
         BadInput: it is a file, or a folder of something else.
+        UnavailableError: it cannot be made, or not be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"output {folder}", expected="a folder", got="a file")
@@ -39,6 +40,7 @@ def check_folder(folder: Path) -> Path:
             expected=f"an empty folder or one with {FILE_NAME}",
             got="other files",
         )
+    check_folder_takes(folder)
     return folder
 
 

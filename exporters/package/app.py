@@ -20,7 +20,7 @@ from edgecnn.exporters.package.appfiles import (
     requirements,
     requirements_text,
 )
-from edgecnn.exporters.package.folders import copy_model, place, staging, write_file
+from edgecnn.exporters.package.folders import check_target, copy_model, place, staging, write_file
 from edgecnn.exporters.package.manifest import SUMS, PackagedFile, check_manifest, list_files, write_manifest
 from edgecnn.exporters.package.source import (
     LABELS,
@@ -88,8 +88,11 @@ def package_app(
             of something else.
         Contradiction: a target that the file is not for.
         UnknownName: no such target.
+        UnavailableError: the folder cannot be written.
     """
-    artifact, folder = load_artifact(Path(source)), Path(folder)
+    folder = Path(folder)
+    check_target(folder)
+    artifact = load_artifact(Path(source))
     _check_source(artifact)
     chosen = _target(artifact, target)
     _check_folder(folder, force)

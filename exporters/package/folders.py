@@ -11,7 +11,19 @@ from pathlib import Path
 
 from edgecnn.artifacts import file_sha256
 from edgecnn.errors import BadInput, UnavailableError
+from edgecnn.files import check_folder_takes
 from edgecnn.specs import Artifact
+
+
+def check_target(target: Path) -> None:
+    """Return if `staging` and `place` can put a folder there, as far as that can be told before; nothing is left behind.
+
+    Raises:
+        UnavailableError: it cannot be made, or not be written to.
+    """
+    check_folder_takes(_home(target.absolute()), told=target)
+    if target.is_dir():
+        check_folder_takes(target)
 
 
 @contextmanager
@@ -26,8 +38,7 @@ def staging(target: Path) -> Iterator[Path]:
     """
     target = target.absolute()
     made = [folder for folder in (target, *target.parents) if not folder.exists()]
-    home = target if _is_mount(target) else target.parent
-    stage = home / f".{target.name}.{secrets.token_hex(4)}"
+    stage = _home(target) / f".{target.name}.{secrets.token_hex(4)}"
     try:
         stage.mkdir(parents=True)
         yield stage
@@ -97,6 +108,11 @@ def write_file(path: Path, text: str) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _home(target: Path) -> Path:
+    """Return the folder that the stage lies in."""
+    return target if _is_mount(target) else target.parent
 
 
 def _is_mount(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Literal
 from edgecnn.artifacts import file_sha256, load_artifact
 from edgecnn.errors import BadInput, Contradiction
 from edgecnn.exporters.package.configfit import misfit, read_config
-from edgecnn.exporters.package.folders import copy_model, place, staging, write_file
+from edgecnn.exporters.package.folders import check_target, copy_model, place, staging, write_file
 from edgecnn.exporters.package.pbtxt import Message, write_text
 from edgecnn.exporters.package.plan import SCRIPT, plan_script
 from edgecnn.exporters.package.source import LABELS, labels_text, stated_targets
@@ -99,9 +99,11 @@ def package_triton(
         BadInput: a file that is no model, a name that Triton refuses or a folder that is not a repository, or a kept
             configuration that does not fit.
         Contradiction: options that exclude each other or the file, or two sources of one name.
+        UnavailableError: the repository cannot be written to.
     """
     options, repository = options or TritonOptions(), Path(repository)
     _check_repository(repository)
+    check_target(repository)
     if name and len(sources) > 1:
         raise Contradiction(f"one name for {len(sources)} models", "leave --name out, or give one model")
     plans: list[_Plan] = []

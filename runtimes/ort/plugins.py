@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +19,9 @@ from typing import Any
 from edgecnn.errors import RuntimeUnavailable, first_line
 
 _PREFIX = "onnxruntime"
+
+# How the folders end that installers keep about packages.
+_ABOUT = (".dist-info", ".egg-info")
 
 # Provider name -> path of the library that this process registered; the engine keeps it until the process ends.
 _registered: dict[str, str] = {}
@@ -75,12 +78,13 @@ class ProviderPackage:
 
 def provider_packages() -> tuple[ProviderPackage, ...]:
     """Return the installed packages with execution providers, by name."""
-    found = {}
-    for distribution in importlib.metadata.distributions():
+    found: dict[str, ProviderPackage] = {}
+    for distribution in _candidates():
         name = (distribution.name or "").lower().replace("_", "-")
         if name.startswith(_PREFIX + "-"):
             for module in _modules(distribution):
-                found[name] = ProviderPackage(distribution=name, version=distribution.version, module=module)
+                # What comes first on the path is what an import finds.
+                found.setdefault(name, ProviderPackage(distribution=name, version=distribution.version, module=module))
     return tuple(found[name] for name in sorted(found))
 
 
@@ -136,6 +140,22 @@ def _register(engine: Any, package: ProviderPackage, provider: str, path: str) -
 
 def _devices(engine: Any, provider: str) -> tuple[Any, ...]:
     return tuple(one for one in engine.get_ep_devices() if one.ep_name == provider)
+
+
+def _candidates() -> Iterator[importlib.metadata.Distribution]:
+    """Yield the installed distributions whose folder is named as those with providers are, in the order of the path.
+
+    A folder says by its name what it is about (PyPA, "Recording installed projects"). What the others say about themselves
+    need not be read: there may be hundreds, and this is asked each time that a session is opened.
+    """
+    for folder in dict.fromkeys(sys.path):
+        try:
+            found = sorted(Path(folder).iterdir())
+        except OSError:  # not there, or an archive, out of which no library is loaded
+            continue
+        for path in found:
+            if path.name.lower().replace("-", "_").startswith(_PREFIX + "_") and path.name.endswith(_ABOUT):
+                yield importlib.metadata.Distribution.at(path)
 
 
 def _modules(distribution: importlib.metadata.Distribution) -> Iterator[str]:
