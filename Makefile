@@ -6,7 +6,7 @@ DEMO := demo
 EDGECNN := $(BIN)/edgecnn
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types tests slow test-zoo test-zoo-matrix test-zoo-full board wheel clean
+.PHONY: demo test lint types tests tests-first tests-second slow test-zoo test-zoo-matrix test-zoo-full board wheel clean
 
 # The straight line: zoo -> export -> quantize -> bench.
 demo: $(VENV)/.use
@@ -27,12 +27,23 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# Two processes of one thread each, about equally long; a new folder of tests is in the second.
 tests: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs=2 --output-sync tests-first tests-second
 
-# Everything that `make test` leaves out because it takes minutes.
+FIRST := tests/zoo tests/exporters tests/conformance tests/cli
+
+tests-first: export OMP_NUM_THREADS = 1
+tests-first: $(VENV)/.dev
+	$(BIN)/python -m pytest $(FIRST)
+
+tests-second: export OMP_NUM_THREADS = 1
+tests-second: $(VENV)/.dev
+	$(BIN)/python -m pytest $(FIRST:%=--ignore=%)
+
+# Everything that `make test` leaves out because it takes minutes, and what draws its examples at random with more of them.
 slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile thorough
 
 # Every member of the zoo: export, parity with torch, int8. Two processes of one thread each: tracing is Python and has but one.
 test-zoo: $(VENV)/.dev

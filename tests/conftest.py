@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +16,14 @@ try:
 except ImportError:  # the check of the wheel has pytest alone
     pass
 else:
-    # No test is about the speed of the machine that it runs on.
-    settings.register_profile("edgecnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("edgecnn")
+    # No test is about the speed of the machine that it runs on. `make slow` runs them all again with more examples.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("thorough", deadline=None, max_examples=100, suppress_health_check=slow)
+    settings.register_profile("quick", settings.get_profile("thorough"), max_examples=30)
+    settings.load_profile("quick")
+
+# Keep bytecode: where a shell forbids it, pytest rewrites the assertions of every file anew, in every run.
+sys.dont_write_bytecode = False
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -53,12 +59,9 @@ def children_keep_bytecode() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def few_objects() -> Iterator[None]:
+def few_objects() -> None:
     """Keep what is there already out of each gc.collect() of a file's tests: torch alone is a million objects."""
-    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

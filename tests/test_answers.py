@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.answers import predictions
@@ -31,7 +31,6 @@ def test_equal_scores_keep_their_order(top: int) -> None:
     assert [one.index for one in predictions(scores, (), top)] == wanted[:top]
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     scores=st.lists(st.floats(-100, 100, width=32) | st.just(-math.inf), min_size=1, max_size=60),
     top=st.integers(1, 70),

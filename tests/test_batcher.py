@@ -164,7 +164,7 @@ def test_a_batch_leaves_when_its_oldest_has_waited(session: Doubling) -> None:
 
 def test_a_request_waits_for_company_at_most_half_of_its_deadline(session: Doubling) -> None:
     with Batcher(classifier(session), max_wait_ms=LONG_MS) as batcher:
-        assert batcher.submit_feeds(row(1), deadline_s=1.0).result(SOON_S)["y"][0, 0] == 2
+        assert batcher.submit_feeds(row(1), deadline_s=0.4).result(SOON_S)["y"][0, 0] == 2
 
 
 def test_what_comes_during_a_run_leaves_together_after_it(session: Doubling) -> None:

@@ -411,6 +411,7 @@ def test_use_after_close_is_said() -> None:
     assert classifier.inputs[0].name == "input"
 
 
+@pytest.mark.usefixtures("few_objects")
 def test_a_classifier_that_nobody_holds_is_gone() -> None:
     classifier = edgecnn.load(TINY)
     classifier.classify(np.zeros((8, 8), np.uint8))
@@ -467,6 +468,7 @@ def test_objects_say_what_they_are_in_a_line() -> None:
     assert repr(pool) == "<Pool of 2, closed: <Classifier tiny.onnx: closed>>"
 
 
+@pytest.mark.slow
 def test_a_larger_image_file_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
     from edgecnn.images import MAX_PIXELS, TooManyPixels
 

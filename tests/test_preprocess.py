@@ -44,7 +44,6 @@ def _levels(a: Pixels, b: Pixels) -> NDArray[np.int64]:
 side = st.integers(1, 150)
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     old=st.tuples(side, side),
     new=st.tuples(side, side),
@@ -81,7 +80,6 @@ def test_sizes_as_they_come_equal_pillow_in_one_call(old: tuple[int, int], new: 
     assert np.array_equal(ours, _pillow(image, *new))
 
 
-@settings(deadline=None, max_examples=100)
 @given(old=st.tuples(side, side), new=st.tuples(side, side))
 def test_any_sizes_equal_pillow_in_one_call_to_one_level(old: tuple[int, int], new: tuple[int, int]) -> None:
     image = _noise(*old)
@@ -389,7 +387,7 @@ def _peak_mib(image: Pixels, spec: Preprocess) -> float:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("fit", ["crop", *(pytest.param(fit, marks=pytest.mark.slow) for fit in ("pad", "stretch"))])
 def test_memory_of_a_photograph_of_12_megapixels(fit: Any) -> None:
     """The photograph itself is 34 MiB; a gray copy of it is 11.4 MiB."""
     image = np.zeros((3000, 4000, 3), np.uint8)

@@ -391,6 +391,7 @@ for _ in range(20):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_leave_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     command = [sys.executable, "-c", _WRITER, str(GOLDEN), str(path)]

@@ -4,12 +4,13 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgecnn.errors import BadInput, ResultsError
 from edgecnn.resultlines import append, check_appendable, dumps, read, scan
-from edgecnn.resultsfiles import Imported, find_results, import_results, read_all
+from edgecnn.resultsfiles import Imported, find_results, import_results, newer_note, read_all, repeated
 from edgecnn.testing.records import made_record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -134,3 +135,44 @@ def test_the_first_version_stays_readable_and_gets_the_defaults_of_later_keys() 
 
 def _never(error: ResultsError) -> None:
     raise AssertionError(error)
+
+
+def _of_a_newer_version(batch: int = 1, **changed: object) -> dict[str, Any]:
+    """Return a plain record with keys of its own at every depth."""
+    plain: dict[str, Any] = json.loads(dumps(made_record(plan_batch=batch)))
+    plain["carbon_g"] = {"low": 1.5, "high": [2, None]}
+    plain["plan"]["weather"] = "rain"
+    plain["metrics"][0]["p42"] = 7
+    plain["subject"]["lineage"] = [{"tool": "x", "version": "1", "options": {}, "by": "a robot"}]
+    return plain | changed
+
+
+def test_keys_of_a_newer_version_come_through_an_import_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "fleet").mkdir()
+    plain, other = _of_a_newer_version(), _of_a_newer_version(carbon_g=None)
+    lines = [json.dumps(plain), json.dumps(dict(reversed(plain.items()))), json.dumps(other), dumps(A)]
+    (tmp_path / "fleet" / "r.jsonl").write_text("\n".join(lines) + "\n")
+    output = tmp_path / "all.jsonl"
+    done = import_results(tmp_path / "fleet", output, on_foreign=_never)
+    assert done == Imported(files=1, added=3, known=1, foreign=0, newer=2)
+    assert [json.loads(line) for line in output.read_text().splitlines()] == [plain, other, json.loads(dumps(A))]
+    again = import_results(tmp_path / "fleet", output, on_foreign=_never)
+    assert (again.added, again.known) == (0, 4)
+
+
+def test_only_records_that_say_the_same_with_unknown_keys_and_all_are_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    plain = _of_a_newer_version()
+    path.write_text("\n".join(json.dumps(one) for one in (plain, plain, plain | {"carbon_g": 3})) + "\n")
+    found = list(read_all([path], on_foreign=_never))
+    assert repeated(found) == 1
+    assert newer_note(found).startswith("3 records with keys that this edgecnn does not know")
+    assert newer_note([]) == ""
+
+
+def test_unknown_keys_that_are_no_json_make_a_foreign_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(_of_a_newer_version(carbon_g=float("nan"))) + "\n")
+    foreign: list[ResultsError] = []
+    assert list(read_all([path], on_foreign=foreign.append)) == []
+    assert "numbers that are not finite" in foreign[0].message

@@ -97,6 +97,7 @@ def test_no_records_are_empty_tables() -> None:
     assert query([], "SELECT count(*) FROM records, metrics").rows == ((0,),)
 
 
+@pytest.mark.slow
 def test_many_records_are_all_there_in_order() -> None:
     records = [dataclasses.replace(RECORDS[0], reason=str(number)) for number in range(230)]
     rows = query(_found(*records), "SELECT reason FROM records ORDER BY record").rows

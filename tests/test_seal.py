@@ -33,7 +33,6 @@ def test_files_of_edgecnn_are_sealed_and_any_reader_sees_it(path: Path) -> None:
     assert [entry.key for entry in model.metadata_props][-1] == SEAL_KEY
 
 
-@settings(deadline=None, max_examples=300)
 @given(position=st.integers(0, 10**9), mask=st.integers(1, 255))
 def test_one_changed_byte_breaks_the_seal(position: int, mask: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     content = bytearray(TINY.read_bytes())

@@ -109,11 +109,11 @@ def test_a_wild_backend_can_behave(wild: Path) -> None:
     ("word", "message"),
     [
         ("segfault", r"the engine crashed on .*segfault.onnx \(signal 11, SIGSEGV\)"),
-        ("abort", r"the engine crashed on .*abort.onnx \(signal 6, SIGABRT\)"),
-        ("leaves", r"the engine crashed on .*leaves.onnx \(exit status 3\)"),
-        ("crashes-in-its-run", r"the engine crashed on .* \(signal 7, SIGBUS\)"),
-        ("raises", "cannot be opened: ZeroDivisionError: by nothing"),
-        ("greedy", "cannot be opened: MemoryError"),
+        pytest.param("abort", r"the engine crashed on .*abort.onnx \(signal 6, SIGABRT\)", marks=pytest.mark.slow),
+        pytest.param("leaves", r"the engine crashed on .*leaves.onnx \(exit status 3\)", marks=pytest.mark.slow),
+        pytest.param("crashes-in-its-run", r"the engine crashed on .* \(signal 7, SIGBUS\)", marks=pytest.mark.slow),
+        pytest.param("raises", "cannot be opened: ZeroDivisionError: by nothing", marks=pytest.mark.slow),
+        pytest.param("greedy", "cannot be opened: MemoryError", marks=pytest.mark.slow),
         ("fails-in-its-run", "opens but does not run on zeros: no"),
     ],
 )
@@ -125,6 +125,7 @@ def test_what_goes_wrong_in_the_child_is_bad_input_here(wild: Path, word: str, m
         trial.try_file(_file(wild, "fine"))
 
 
+@pytest.mark.slow
 def test_a_hang_ends_with_the_time(wild: Path) -> None:
     with Trial("wild", timeout_s=1.0) as trial:
         start = time.monotonic()
@@ -148,6 +149,7 @@ def test_options_are_left_to_the_opening_itself(wild: Path) -> None:
         trial.try_file(_file(wild, "contradicts"))
 
 
+@pytest.mark.slow
 def test_a_file_is_not_blamed_for_what_the_one_before_did(wild: Path) -> None:
     with Trial("wild") as trial:
         trial.try_file(_file(wild, "poisons"))
@@ -156,6 +158,7 @@ def test_a_file_is_not_blamed_for_what_the_one_before_did(wild: Path) -> None:
     assert poisoned == wrecked != fresh
 
 
+@pytest.mark.slow
 def test_a_child_is_replaced_now_and_then(wild: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_module, "_FILES_PER_CHILD", 2)
     with Trial("wild") as trial:
@@ -235,6 +238,7 @@ def test_a_file_that_passed_is_remembered_by_content_and_options(tmp_path: Path)
     assert len(trial.tried) == 4
 
 
+@pytest.mark.slow
 def test_a_file_that_failed_is_not_remembered(wild: Path) -> None:
     for _ in range(2):
         with pytest.raises(BadInput):

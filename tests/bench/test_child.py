@@ -90,6 +90,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
 _SLEEPER = "import pathlib, os, time; pathlib.Path({path!r}).write_text(str(os.getpid())); time.sleep(60)"
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     grandchild = tmp_path / "grandchild"
     code = (
@@ -105,6 +106,7 @@ def test_a_child_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -
     assert _wait_until(lambda: _is_gone(int(grandchild.read_text())))
 
 
+@pytest.mark.slow
 def test_waiting_is_told_with_the_time(tmp_path: Path) -> None:
     seen: list[float] = []
     ended = _run("import time; time.sleep(1.2); print('done')", on_wait=seen.append)
@@ -114,7 +116,7 @@ def test_waiting_is_told_with_the_time(tmp_path: Path) -> None:
     assert 0.4 < seen[0] < 5
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, pytest.param(ZeroDivisionError, marks=pytest.mark.slow)])
 def test_whatever_is_raised_while_waiting_the_child_is_gone_first(tmp_path: Path, error: type[BaseException]) -> None:
     note = tmp_path / "pid"
 

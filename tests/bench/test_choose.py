@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgecnn.runtimes import OpenOptions
 from edgecnn.testing.models import TINY, TINY_INT8
 
 
+@pytest.mark.slow
 def test_the_fastest_is_taken_and_remembered(tmp_path: Path) -> None:
     artifact = load_artifact(TINY)
     seen: list[str] = []
@@ -37,10 +39,20 @@ def test_the_fastest_is_taken_and_remembered(tmp_path: Path) -> None:
     assert again.candidates == first.candidates
 
 
-@pytest.mark.parametrize("doubt", ["", "other processes used 2 of 2 processors"])
-def test_a_choice_in_doubt_is_made_again_after_a_day(tmp_path: Path, doubt: str) -> None:
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that remembers a choice between backends null and cpu; do not change it."""
+    folder = tmp_path_factory.mktemp("choices")
+    choose_backend(load_artifact(TINY), candidates=("null", "cpu"), seconds=0.05, folder=folder)
+    return folder
+
+
+@pytest.mark.parametrize("doubt", ["", pytest.param("other processes used 2 of 2 processors", marks=pytest.mark.slow)])
+def test_a_choice_in_doubt_is_made_again_after_a_day(tmp_path: Path, measured: Path, doubt: str) -> None:
     asked = {"candidates": ("null", "cpu"), "seconds": 0.05, "folder": tmp_path}
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     first = choose_backend(load_artifact(TINY), **asked)
+    assert first.remembered
     (memory,) = tmp_path.iterdir()
     candidates = tuple(replace(one, reason=doubt, median_ns=1.0) for one in first.candidates)
     memory.write_text(json.dumps(to_json(replace(first, candidates=candidates))))
@@ -69,13 +81,8 @@ def test_the_only_one_is_not_measured(tmp_path: Path) -> None:
     assert all(one.median_ns is None for one in choice.candidates)
 
 
-def test_equally_fast_ones_follow_the_order_of_the_profile(tmp_path: Path) -> None:
-    null = choose_backend(
-        load_artifact(TINY),
-        candidates=("null", "cpu"),
-        seconds=0.05,
-        folder=tmp_path,
-    )
+def test_equally_fast_ones_follow_the_order_of_the_profile(measured: Path) -> None:
+    null = choose_backend(load_artifact(TINY), candidates=("null", "cpu"), seconds=0.05, folder=measured)
     assert null.backend == "null"
 
 

@@ -18,6 +18,7 @@ def test_the_numbers_of_queries_that_the_rules_and_loadgen_state(over: int, perc
     assert not holds(needed - 1, over, percent)
 
 
+@pytest.mark.slow
 def test_by_the_sum_written_out() -> None:
     def at_most(over: int, queries: int) -> float:
         return sum(math.comb(queries, k) * 0.1**k * 0.9 ** (queries - k) for k in range(over + 1))

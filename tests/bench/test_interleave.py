@@ -91,23 +91,26 @@ def test_every_subject_has_one_block_in_every_round() -> None:
     assert records[0].provenance.group is not None
 
 
+@pytest.mark.slow
 def test_every_other_round_runs_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGECNN_TEST_LOG", str(tmp_path / "log"))
     measure_interleaved([_job("a"), _job("b"), _job("c")], rounds=4, command=ODD)
     assert (tmp_path / "log").read_text().split() == list("abccbabcaacb")
 
 
+@pytest.mark.slow
 def test_one_subject_alone_has_blocks_and_no_group() -> None:
     (record,) = measure_interleaved([_artifact("a")], backend="null", options=OpenOptions(), plan=PLAN)
     assert record.provenance.group is None
     assert len(_latency(record).blocks) >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("dies", "the worker was killed (SIGKILL), as the kernel does when memory runs out: out of luck"),
-        ("raves", "the worker's answer cannot be read: JSONDecodeError: "),
+        pytest.param("raves", "the worker's answer cannot be read: JSONDecodeError: ", marks=pytest.mark.slow),
     ],
 )
 def test_a_worker_that_fails_in_the_middle_is_recorded_and_the_rest_goes_on(name: str, reason: str) -> None:
@@ -120,6 +123,7 @@ def test_a_worker_that_fails_in_the_middle_is_recorded_and_the_rest_goes_on(name
     assert len(_latency(good).blocks) == 6
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_at_all_is_recorded_with_its_error() -> None:
     jobs = [_job("a"), _job("b", delay_us=-1), make_job(_artifact("c", shape=(3, 3)), backend="null", plan=PLAN)]
     given: list[tuple[int, Result]] = []
@@ -131,6 +135,7 @@ def test_what_cannot_be_measured_at_all_is_recorded_with_its_error() -> None:
     assert [place for place, _ in given] == [1, 2, 0]  # failures at once, the others when they are done
 
 
+@pytest.mark.slow
 def test_all_failing_is_no_endless_wait() -> None:
     records = measure_interleaved(
         [_artifact("a"), _artifact("b")], backend="null", options=OpenOptions(engine={"warp": 9}), plan=PLAN
@@ -143,6 +148,7 @@ def test_no_rounds_are_refused() -> None:
         measure_interleaved([_job("a")], rounds=0)
 
 
+@pytest.mark.slow
 def test_progress_tells_who_is_where() -> None:
     seen: list[Progress] = []
     measure_interleaved([_job("a"), _job("b", delay_us=-1)], rounds=3, on_progress=seen.append)
@@ -157,6 +163,7 @@ def test_progress_tells_who_is_where() -> None:
 MEMINFO = "MemTotal: 9000000 kB\nMemAvailable: {} kB\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("available_kb", "fits"), [(1_000_000, True), (200_000, False)])
 def test_models_that_do_not_fit_together_are_measured_one_after_the_other(
     tmp_path: Path, available_kb: int, fits: bool
@@ -181,6 +188,7 @@ def test_a_model_needs_more_than_its_file() -> None:
     assert large - small == 40_000_000
 
 
+@pytest.mark.slow
 def test_a_sustained_run_has_a_curve_and_is_measured_alone() -> None:
     plan = make_plan(sustain_seconds=1.2, min_runs=1)
     records = measure_interleaved([_job("a", plan=plan), _job("b", plan=plan)])
@@ -198,7 +206,14 @@ def test_a_sustained_run_has_a_curve_and_is_measured_alone() -> None:
             assert end.median >= 500_000
 
 
-@pytest.mark.parametrize(("scenario", "qps"), [("single-stream", None), ("server", 200.0), ("offline", None)])
+@pytest.mark.parametrize(
+    ("scenario", "qps"),
+    [
+        pytest.param("single-stream", None, marks=pytest.mark.slow),
+        pytest.param("server", 200.0, marks=pytest.mark.slow),
+        pytest.param("offline", None, marks=pytest.mark.slow),
+    ],
+)
 def test_scenarios_are_measured_in_the_worker(scenario: str, qps: float | None) -> None:
     bound = 1e9 if scenario == "server" else None
     plan = make_plan(batch=4, seconds=0.3, scenario=scenario, qps=qps, latency_bound_ns=bound)
@@ -219,11 +234,13 @@ def test_scenarios_are_measured_in_the_worker(scenario: str, qps: float | None) 
     if scenario == "offline":
         assert not padded
         assert latency.n == 1
+        assert record.scenario.seconds == pytest.approx(0.3, rel=0.5)
         assert "too_few_samples" not in [reason.code for reason in record.quality.reasons]
     else:
         assert padded == ["a query of 1 image ran as a batch of 4: 3 of 4 images are padding; measure with --batch 1"]
 
 
+@pytest.mark.slow
 def test_power_without_a_sensor_is_null_with_a_reason(tmp_path: Path) -> None:
     job = replace(_job("a", root=tmp_path), power="rapl")
     (record,) = measure_interleaved([job])
@@ -234,6 +251,7 @@ def test_power_without_a_sensor_is_null_with_a_reason(tmp_path: Path) -> None:
     assert unasked.power.reason == "power was not asked for"
 
 
+@pytest.mark.slow
 def test_a_meter_that_there_is_not_costs_no_timed_run(tmp_path: Path) -> None:
     bad, good = measure_interleaved([replace(_job("a", root=tmp_path), power="hwmon:ina9"), _job("b")], rounds=4)
     assert (bad.status, good.status) == ("ok", "ok")
@@ -242,6 +260,7 @@ def test_a_meter_that_there_is_not_costs_no_timed_run(tmp_path: Path) -> None:
     assert "hwmon" in (bad.power.reason or "")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_power_is_measured_keeps_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGECNN_TEST_POWER", "1")
     bad, good = measure_interleaved([replace(_job("a"), power="auto"), _job("b")], rounds=4, command=ODD)
@@ -273,6 +292,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="has no Ctrl-C")
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     done = subprocess.run(

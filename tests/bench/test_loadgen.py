@@ -115,6 +115,7 @@ def test_too_few_queries_tell_neither_that_a_bound_holds() -> None:
     assert (own.bound_held, theirs.bound_held, theirs.valid) == (None, None, False)
 
 
+@pytest.mark.slow
 def test_both_leave_a_server_that_falls_behind() -> None:
     own, theirs = _both("server", 5.0, seconds=0.1, qps=1000.0, bound_ns=20.0 * MS)
     for result in (own, theirs):
@@ -126,6 +127,7 @@ def test_both_leave_a_server_that_falls_behind() -> None:
     assert (own.bound_held, theirs.bound_held, theirs.valid) == (False, False, False)
 
 
+@pytest.mark.slow
 def test_a_rate_that_no_memory_can_hold_ends_with_the_generators_row() -> None:
     result = run_loadgen("server", lambda samples: time.sleep(0.01), seconds=0.05, query_ns=MS, qps=1e9)
     assert result.unanswered is not None
@@ -195,6 +197,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_seed_decides_when_queries_arrive() -> None:
     """Gaps are 33 ms on average: the same ones come again with the same seed, but for what a busy machine is late."""
 
@@ -246,6 +249,7 @@ except MeasurementError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_gives_no_half_figures() -> None:
     done = subprocess.run([sys.executable, "-c", _FULL], capture_output=True, text=True, check=True)
     told = r"the logs of mlcommons-loadgen [\d.]+ cannot be read: \d+ queries of \d+, \d+ samples \| make room in the folder"

@@ -117,6 +117,7 @@ def test_throughput_follows_from_latency() -> None:
     assert (rate.n, rate.samples, rate.p90, rate.p99) == (20, (), None, None)
 
 
+@pytest.mark.slow
 def test_progress_is_told() -> None:
     seen: list[Progress] = []
     measure(_artifact(), backend="null", options=SLOW, plan=make_plan(seconds=1), on_progress=seen.append)
@@ -144,6 +145,7 @@ def test_a_shape_that_does_not_fit_is_refused_before_any_process_starts(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_error_of_the_worker_is_raised_here() -> None:
     with pytest.raises(UnknownName, match="engine option of backend null 'warp'") as caught:
         measure(_artifact(), backend="null", options=OpenOptions(engine={"warp": 9}), plan=PLAN)
@@ -215,6 +217,7 @@ def test_a_real_engine_on_a_real_file(tmp_path: Path) -> None:
         assert medians["memory_added"] > 4_000_000  # the weights at least
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_the_engines_error_in_words(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     path = tmp_path / "broken.onnx"
@@ -244,8 +247,9 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker through /proc")
-@pytest.mark.parametrize("presses", [1, 3])
+@pytest.mark.parametrize("presses", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_no_worker_behind(presses: int) -> None:
     parent = subprocess.Popen([sys.executable, "-c", _LONG], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -255,7 +259,7 @@ def test_ctrl_c_leaves_no_worker_behind(presses: int) -> None:
         while not (workers := _children(parent.pid)):
             assert time.perf_counter() < end
             time.sleep(0.02)
-        time.sleep(0.5)
+        time.sleep(0.3)
         for _ in range(presses):
             parent.send_signal(signal.SIGINT)
             time.sleep(0.02)

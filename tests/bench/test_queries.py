@@ -38,6 +38,7 @@ def test_offline_lasts_as_long_as_was_asked_for() -> None:
     assert figures.samples_per_second == pytest.approx(4 / 1.9e-3, rel=0.05)
 
 
+@pytest.mark.slow
 def test_more_samples_than_the_rules_ask_for_are_run_where_the_time_is_longer() -> None:
     figures = _offline(lambda number: MS // 10, seconds=10.0, batch=1)
     assert figures.seconds == pytest.approx(10.0)

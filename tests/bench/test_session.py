@@ -28,6 +28,7 @@ def _null(artifact: Artifact, options: OpenOptions, batch: int) -> str:
     return "null"
 
 
+@pytest.mark.slow
 def test_every_model_and_batch_is_a_record_on_the_disk(artifacts: list[Artifact], tmp_path: Path) -> None:
     requests = requests_for(artifacts, PLAN, OpenOptions(), batches=(1, 3))
     outcome = run_session(requests, tmp_path / "r.jsonl", choose=_null)
@@ -41,6 +42,7 @@ def test_every_model_and_batch_is_a_record_on_the_disk(artifacts: list[Artifact]
     assert list(read(tmp_path / "r.jsonl")) == list(outcome.records)
 
 
+@pytest.mark.slow
 def test_no_backend_for_one_model_does_not_stop_the_others(artifacts: list[Artifact], tmp_path: Path) -> None:
     def choose(artifact: Artifact, options: OpenOptions, batch: int) -> str:
         if artifact.path.name == "a.onnx":
@@ -53,6 +55,7 @@ def test_no_backend_for_one_model_does_not_stop_the_others(artifacts: list[Artif
     assert isinstance(failure(outcome), RuntimeUnavailable)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_said_once(artifacts: list[Artifact], tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").mkdir()
     outcome = run_session(requests_for(artifacts, PLAN, OpenOptions()), tmp_path / "r.jsonl", choose=_null)
@@ -94,9 +97,9 @@ def _judged(record: Record, verdict: str) -> Record:
 
 
 def test_strict_is_about_what_is_not_valid(artifacts: list[Artifact], tmp_path: Path) -> None:
-    outcome = run_session(requests_for(artifacts, PLAN, OpenOptions()), tmp_path / "r.jsonl", choose=_null)
+    outcome = run_session(requests_for(artifacts[:1], PLAN, OpenOptions()), tmp_path / "r.jsonl", choose=_null)
     good, bad = (
-        Outcome(records=tuple(_judged(one, verdict) for one in outcome.records), errors=(), written=2)
+        Outcome(records=tuple(_judged(one, verdict) for one in outcome.records * 2), errors=(), written=2)
         for verdict in ("valid", "suspect")
     )
     assert failure(good, strict=True) is None
@@ -105,3 +108,42 @@ def test_strict_is_about_what_is_not_valid(artifacts: list[Artifact], tmp_path: 
     assert isinstance(error, MeasurementError)
     assert error.exit_code == 7
     assert (error.message.partition(";")[0], error.hint) == ("2 of 2 measurements are not valid", "stop them")
+
+
+@pytest.mark.parametrize("scenario", [None, "single-stream"])
+def test_ctrl_c_before_the_first_block_has_ended_says_what_was_not_measured(
+    artifacts: list[Artifact], tmp_path: Path, scenario: str | None
+) -> None:
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    plan = replace(PLAN, scenario=scenario)
+    with pytest.raises(Interrupted) as caught:
+        run_session(requests_for(artifacts, plan, OpenOptions()), tmp_path / "r.jsonl", choose=_null, on_progress=stop)
+    outcome = caught.value.outcome
+    assert (outcome.records, outcome.written) == ((), 0)
+    assert [(one.subject.file, one.status, one.metrics) for one in outcome.unmeasured] == [
+        ("a.onnx", "skipped", ()),
+        ("b.onnx", "skipped", ()),
+    ]
+    ended = "its queries" if scenario else "its first block of timed runs"
+    assert {one.reason for one in outcome.unmeasured} == {f"interrupted before {ended} had ended"}
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_ctrl_c_while_a_backend_is_chosen_tells_the_rest_apart(artifacts: list[Artifact], tmp_path: Path) -> None:
+    def choose(artifact: Artifact, options: OpenOptions, batch: int) -> str:
+        if artifact.path.name == "a.onnx":
+            raise RuntimeUnavailable("nothing runs it", "buy one")
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        run_session(requests_for(artifacts, PLAN, OpenOptions(), batches=(1, 2)), tmp_path / "r.jsonl", choose=choose)
+    outcome = caught.value.outcome
+    assert [(one.subject.file, one.plan.batch, one.status) for one in (*outcome.records, *outcome.unmeasured)] == [
+        ("a.onnx", 1, "failed"),
+        ("a.onnx", 2, "failed"),
+        ("b.onnx", 1, "skipped"),
+        ("b.onnx", 2, "skipped"),
+    ]
+    assert list(read(tmp_path / "r.jsonl")) == list(outcome.records)

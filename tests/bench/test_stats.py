@@ -168,6 +168,7 @@ def _single_sample_interval(samples: NDArray[np.float64], generator: np.random.G
     return float(low), float(high)
 
 
+@pytest.mark.slow
 def test_blocks_are_what_makes_the_interval_honest_for_samples_that_depend_on_each_other() -> None:
     assert _covered(_wandering, 0.0, trials=50) >= 0.85
     generators = [np.random.default_rng(trial) for trial in range(50)]

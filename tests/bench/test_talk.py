@@ -40,13 +40,16 @@ def _cause(code: str, *, limit_seconds: float = 30) -> str:
             "import sys, os; sys.stderr.write('boom\\n'); sys.stderr.flush(); os.abort()",
             "the worker crashed (SIGABRT): boom",
         ),
-        ("import os, time; os.close(1); time.sleep(60)", "the worker wrote no result"),
+        pytest.param(
+            "import os, time; os.close(1); time.sleep(60)", "the worker wrote no result", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_how_it_ended_is_told_with_its_last_words(code: str, cause: str) -> None:
     assert _cause(code).startswith(cause)
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_is_killed() -> None:
     begin = time.perf_counter()
     said = _cause(
@@ -72,13 +75,14 @@ def test_after_the_end_the_answer_is_the_end() -> None:
 
 def test_a_child_that_reads_nothing_does_not_hold_up_the_caller() -> None:
     with Talk(_command("import time; time.sleep(60)")) as talk, pytest.raises(TalkEnded) as caught:
-        talk.ask(b"x" * 3_000_000 + b"\n", limit_seconds=1)
+        talk.ask(b"x" * 3_000_000 + b"\n", limit_seconds=0.3)
     assert caught.value.ended.timed_out
 
 
 BUSY = "import os\nprint(os.getpid(), flush=True)\nwhile True: pass\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads processor time from /proc")
 def test_a_paused_child_uses_no_processor_and_goes_on_afterwards() -> None:
     with Talk(_command(BUSY)) as talk:

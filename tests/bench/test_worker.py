@@ -59,6 +59,7 @@ BLOCK = BlockAsked(min_runs=12, min_seconds=0.02, max_seconds=1.0)
 LONG = BlockAsked(min_runs=1, min_seconds=60, max_seconds=60)
 
 
+@pytest.mark.slow
 def test_every_phase_is_measured() -> None:
     worker = Worker()
     loaded = worker.load(_job())
@@ -149,6 +150,7 @@ def _process(code: str, message: bytes) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([sys.executable, "-c", code], input=message, capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_module_is_a_program() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "edgecnn.bench.worker"],
@@ -184,6 +186,7 @@ def test_an_engine_that_prints_cannot_spoil_the_answer() -> None:
         assert text in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unforeseen_exception_ends_the_worker_with_a_traceback_and_no_answer() -> None:
     code = (
         "import edgecnn.runtimes.null as null, edgecnn.bench.worker as worker\n"
@@ -196,6 +199,7 @@ def test_an_unforeseen_exception_ends_the_worker_with_a_traceback_and_no_answer(
     assert done.stderr.strip().endswith(b"MemoryError: 3 TiB")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's service is Linux's")
 def test_the_worker_dies_with_the_process_that_started_it() -> None:
     """The parent starts a worker that would take a minute, prints its number and is killed without a chance to clean up."""

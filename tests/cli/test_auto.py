@@ -21,6 +21,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copy(TINY, tmp_path))
 
 
+@pytest.mark.slow
 def test_bench_says_what_it_chose_and_remembers_it(run_edgecnn: Run, model: Path) -> None:
     asked = ("bench", str(model), "--backend", "auto", "--seconds", "0.1", "--threads", "1", "--json")
     first = run_edgecnn(*asked)

@@ -108,6 +108,7 @@ def test_results_are_never_appended_to_a_model(run_edgecnn: Run, tmp_path: Path)
     assert (tmp_path / "tiny.onnx").read_bytes() == TINY.read_bytes()
 
 
+@pytest.mark.slow
 def test_one_model_that_fails_does_not_stop_the_others(run_edgecnn: Run, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     shutil.copy(TINY, tmp_path / "b.onnx")
@@ -153,10 +154,11 @@ def test_cut_weights(run_edgecnn: Run, tmp_path: Path, size: int) -> None:
 
 def test_impossible_threads_and_backends(run_edgecnn: Run, tmp_path: Path) -> None:
     (tmp_path / "a.pgm").write_bytes(b"P5 2 2 255\n1234")
-    check(run_edgecnn("predict", str(TINY), "a.pgm", "--threads", "99999999999"), 2, "threads", "1 to 1024")
+    check(run_edgecnn("predict", str(TINY), "a.pgm", "--threads", "99999999999"), 2, "threads", "at most 4 for each")
     check(run_edgecnn("predict", str(TINY), "a.pgm", "--backend", "null"), 2, "null", "--backend cpu")
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     command = [sys.executable, "-m", "edgecnn", "export", "resnet152", "--weights", "random"]
@@ -196,6 +198,7 @@ def small_disk() -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
+@pytest.mark.slow
 def test_a_full_disk(run_edgecnn: Run, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     with small_disk():
@@ -230,3 +233,27 @@ def test_debug_shows_the_traceback(run_edgecnn: Run) -> None:
     done = run_edgecnn("bench", "x.onnx", "--debug")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("export", "lenet5", "-o", "file/x.onnx"), "file/x.onnx"),
+        (("export", str(TINY), "-o", "file/x.onnx"), "file/x.onnx"),
+        (("quantize", str(TINY), "-o", "file/x.onnx"), "file/x.onnx"),
+        (("package", "no.onnx", "--for", "app", "-o", "file/app"), "file/app"),
+        (("package", "no.onnx", "--for", "triton", "-o", "file/repo"), "file/repo"),
+        (("profile", "no.onnx", "--svg", "file/pictures"), "file/pictures"),
+        (("tune", str(TINY), "-o", "file/tuned"), "file/tuned"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(
+    run_edgecnn: Run, tmp_path: Path, arguments: tuple[str, ...], place: str
+) -> None:
+    for module in ("torch", "matplotlib") if arguments[0] in ("export", "profile") else ():
+        pytest.importorskip(module)
+    (tmp_path / "file").write_text("no folder")
+    done = run_edgecnn(*arguments)
+    check(done, 4, f"cannot write {place}: ", "choose another place")
+    assert not [word for word in ("exporting", "quantizing", "profiling", "tuning") if word in done.stderr]
+    assert leftovers(tmp_path) == ["file"]

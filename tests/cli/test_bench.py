@@ -8,7 +8,10 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,14 @@ import click
 import pytest
 from rich.console import Console
 
-from edgecnn.bench import Progress
+from edgecnn.bench import Progress, make_plan
 from edgecnn.bench.interleave import Standing
+from edgecnn.cli.bench_more import scenario_text
 from edgecnn.cli.live import drawing
 from edgecnn.cli.options import Latency, Span, check_threads
 from edgecnn.errors import BadInput
 from edgecnn.resultlines import read
+from edgecnn.results import ScenarioFigures
 from edgecnn.testing.fakes import write_tree
 from edgecnn.testing.models import TINY, TINY_INT8
 
@@ -37,6 +42,7 @@ def models(tmp_path: Path) -> tuple[str, str]:
     return "a.onnx", "b.onnx"
 
 
+@pytest.mark.slow
 def test_several_models_are_one_group_with_memory_phases_and_power_null(
     run_edgecnn: Run, tmp_path: Path, models: tuple[str, str]
 ) -> None:
@@ -61,6 +67,7 @@ def test_several_models_are_one_group_with_memory_phases_and_power_null(
     assert len(list(read(tmp_path / "results.jsonl"))) == 4
 
 
+@pytest.mark.slow
 def test_strict_makes_a_doubt_an_error(run_edgecnn: Run, models: tuple[str, str], tmp_path: Path) -> None:
     """Sampling of 0.05 s is too short to be valid on any machine."""
     words = ("bench", models[0], "--backend", "null", "--seconds", "0.05")
@@ -71,6 +78,7 @@ def test_strict_makes_a_doubt_an_error(run_edgecnn: Run, models: tuple[str, str]
     assert len(list(read(tmp_path / "results.jsonl"))) == 2  # what was measured is kept all the same
 
 
+@pytest.mark.slow
 def test_copies_and_preprocessing_are_a_line_of_their_own(
     run_edgecnn: Run, tmp_path: Path, models: tuple[str, str]
 ) -> None:
@@ -85,6 +93,7 @@ def test_copies_and_preprocessing_are_a_line_of_their_own(
     assert whole.metrics[0].median > bare.metrics[0].median
 
 
+@pytest.mark.slow
 def test_a_sustained_run_shows_both_ends(run_edgecnn: Run, models: tuple[str, str]) -> None:
     done = run_edgecnn("bench", models[0], "--backend", "null", "--sustain", "1s")
     assert done.returncode == 0, done.stderr
@@ -102,6 +111,50 @@ def test_a_scenario_is_called_what_it_is(run_edgecnn: Run, models: tuple[str, st
     assert "the rules ask for 600 s" in done.stdout
 
 
+@pytest.mark.slow
+def test_another_load_generator_is_named_with_its_judgement(run_edgecnn: Run, models: tuple[str, str]) -> None:
+    pytest.importorskip("mlperf_loadgen")
+    words = ("--backend", "null", "--seconds", "0.2", "--scenario", "server", "--qps", "100")
+    done = run_edgecnn("bench", models[0], *words, "--load-generator", "mlcommons")
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"MLPerf-style server by mlcommons loadgen [\d.]+: .* invalid by its rules", done.stdout)
+    assert said, done.stdout
+    assert "too few queries to be sure (early stopping)" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_load_generator_that_is_missing_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['mlperf_loadgen'] = None\nfrom edgecnn.cli.entry import main\nmain()"
+    words = ("bench", "--scenario", "offline", "--load-generator", "mlcommons")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr == (
+        "error: --load-generator mlcommons needs the package mlcommons-loadgen\nhint: pip install 'edgecnn[loadgen]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_far_offline_was_from_its_seconds_is_in_the_line() -> None:
+    figures = ScenarioFigures(
+        title="MLPerf-style offline",
+        samples_per_second=1000.0,
+        percent=None,
+        tail_ns=None,
+        queries=1,
+        queries_needed=None,
+        seconds=3.1,
+    )
+    plan = make_plan(scenario="offline", seconds=2)
+    text = "MLPerf-style offline: 1,000.0 samples/s over 3.10 s (55% longer than asked for), 1 query"
+    assert scenario_text(figures, plan) == text
+    assert "over 2.10 s, 1 query" in scenario_text(replace(figures, seconds=2.1), plan)
+    # Of a version that did not tell it.
+    assert scenario_text(replace(figures, seconds=None), plan) == "MLPerf-style offline: 1,000.0 samples/s, 1 query"
+
+
+@pytest.mark.slow
 def test_a_rate_that_is_not_held_ends_in_time_and_is_said(run_edgecnn: Run, models: tuple[str, str]) -> None:
     words = ("--backend", "null", "--seconds", "0.2", "--scenario", "server", "--qps", "1000000000")
     done = run_edgecnn("bench", models[0], *words)
@@ -110,11 +163,13 @@ def test_a_rate_that_is_not_held_ends_in_time_and_is_said(run_edgecnn: Run, mode
     assert "overload: " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_query_of_several_images_says_so(run_edgecnn: Run, models: tuple[str, str]) -> None:
     words = ("--backend", "null", "--seconds", "0.1", "--scenario", "multi-stream")
     assert " queries of 8 images each" in run_edgecnn("bench", models[0], *words).stdout
 
 
+@pytest.mark.slow
 def test_a_server_says_whether_its_queries_come_within_the_bound(run_edgecnn: Run, models: tuple[str, str]) -> None:
     words = ("--backend", "null", "--seconds", "1", "--scenario", "server", "--qps", "1000")
     far = run_edgecnn("bench", models[0], *words, "--latency-bound", "10s", "--json")
@@ -127,6 +182,7 @@ def test_a_server_says_whether_its_queries_come_within_the_bound(run_edgecnn: Ru
     assert "ask for fewer queries per second" in near
 
 
+@pytest.mark.slow
 def test_memory_beside_its_estimate(run_edgecnn: Run, models: tuple[str, str]) -> None:
     pytest.importorskip("onnxruntime")
     done = run_edgecnn("bench", models[0], *QUICK, "--memory")
@@ -141,6 +197,8 @@ def test_memory_beside_its_estimate(run_edgecnn: Run, models: tuple[str, str]) -
         (("--scenario", "serve"), "serve"),
         (("--scenario", "server"), "qps"),
         (("--qps", "5"), "qps"),
+        (("--load-generator", "own"), "--load-generator needs a load pattern"),
+        (("--scenario", "offline", "--load-generator", "loadrunner"), "loadrunner"),
         (("--latency-bound", "5ms"), "latency bound"),
         (("--scenario", "server", "--qps", "5", "--latency-bound", "5"), "20ms or 500us"),
         (("--power", "rappl"), "did you mean rapl"),
@@ -211,6 +269,7 @@ def test_more_threads_than_processors_are_warned_of(capsys: pytest.CaptureFixtur
         check_threads(5, root)
 
 
+@pytest.mark.slow
 def test_a_narrow_table_leaves_columns_out_and_says_which(
     run_edgecnn: Run, models: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +283,7 @@ def test_a_narrow_table_leaves_columns_out_and_says_which(
     assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
 
 
+@pytest.mark.slow
 def test_offline_has_no_latency_and_a_rate_of_its_own(run_edgecnn: Run, models: tuple[str, str]) -> None:
     done = run_edgecnn("bench", models[0], "--backend", "null", "--seconds", "0.1", "--scenario", "offline")
     assert done.returncode == 0, done.stderr
@@ -234,6 +294,7 @@ def test_offline_has_no_latency_and_a_rate_of_its_own(run_edgecnn: Run, models: 
     assert "images/s: batch over median" not in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_true_of_all_is_said_once(run_edgecnn: Run, models: tuple[str, str]) -> None:
     done = run_edgecnn("bench", *models, "--backend", "null", "--seconds", "50ms")
     assert done.returncode == 0, done.stderr
@@ -257,6 +318,30 @@ def test_ctrl_c_shows_what_was_measured_and_where_it_is(
     assert "edgecnn bench" in done.stdout
     assert "1 record (interrupted) appended to int.jsonl" in done.stderr
     assert len(list(read(tmp_path / "int.jsonl"))) == 1
+
+
+def test_ctrl_c_before_anything_was_measured_says_so(
+    run_edgecnn: Run, tmp_path: Path, models: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def stopping(text: str) -> Iterator[Callable[[Progress], None]]:
+        yield stop
+
+    monkeypatch.setattr("edgecnn.cli.bench.live_progress", stopping)
+    done = run_edgecnn("bench", models[0], "--backend", "null", "--batch", "1,2", "--json")
+    assert done.returncode == 130
+    name = Path(models[0]).name
+    assert list(filter(None, done.stderr.splitlines())) == [
+        f"{name}, batch 1: not measured: interrupted before its first block of timed runs had ended",
+        f"{name}, batch 2: not measured: interrupted before its first block of timed runs had ended",
+        "0 records appended to results.jsonl",
+        "error: interrupted; nothing half-written is left behind",
+    ]
+    assert [one["status"] for one in json.loads(done.stdout)] == ["skipped", "skipped"]
+    assert not list(tmp_path.glob("*.jsonl"))
 
 
 def _drawn(**changes: Any) -> str:

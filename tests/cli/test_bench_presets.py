@@ -31,6 +31,7 @@ def test_what_is_said_wins_over_the_preset() -> None:
     assert session_options("shared", threads=2, no_spin=False, cache=None).threads == 2
 
 
+@pytest.mark.slow
 def test_the_record_states_what_was_chosen(run_edgecnn: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     words = ("bench", str(TINY), "--seconds", "0.05", "--threads", "1", "--preset", "embedded")

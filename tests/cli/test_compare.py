@@ -156,3 +156,29 @@ def test_bad_input(run_edgecnn: Run, arguments: tuple[str, ...], code: int, text
     assert done.returncode == code
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_subject_that_no_limit_could_judge_is_said_and_changes_no_exit_code(run_edgecnn: Run, tmp_path: Path) -> None:
+    invalid = Quality(verdict="invalid", reasons=(Reason(code="load", severity="invalid", message="busy"),))
+    for name in ("old", "new"):
+        noisy = replace(made_record(plan_batch=8), quality=invalid)
+        append(tmp_path / f"{name}.jsonl", [made_record(), noisy])
+    done = run_edgecnn(
+        "compare",
+        "old.jsonl",
+        "new.jsonl",
+        "--fail-if",
+        "latency>3%",
+        "--json",
+        "--junit",
+        "j.xml",
+        "--markdown",
+        "m.md",
+    )
+    title = "mobilenet_v1_0.25_32 int8 batch 8 on cpu, 4 threads"
+    why = "old: invalid measurement (busy); new: invalid measurement (busy)"
+    assert (done.returncode, done.stderr.splitlines()) == (0, [f"not judged by latency>3%: {title}: {why}"])
+    told = json.loads(done.stdout)
+    assert [(one["title"], one["message"]) for one in told["unjudged"]] == [(title, why)]
+    assert "**1 subject skipped**" in (tmp_path / "m.md").read_text()
+    assert "not judged by latency&gt;3%" in (tmp_path / "j.xml").read_text()

@@ -41,6 +41,7 @@ def fails(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> Non
         assert text in done.stderr
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own(run_edgecnn: Run, tmp_path: Path) -> None:
     (tmp_path / "my_networks.py").write_text(MODELS.format(name="Mine"))
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
@@ -55,6 +56,7 @@ def test_a_network_of_ones_own(run_edgecnn: Run, tmp_path: Path) -> None:
     assert said["lineage"][0]["options"]["target"] == "cpu-x86,trt"
 
 
+@pytest.mark.slow
 def test_a_file_of_somebody_else(run_edgecnn: Run, tmp_path: Path) -> None:
     done = run_edgecnn("export", str(LIGHT / "light_squeezenet.onnx"), "--name", "light")
     assert done.returncode == 0, done.stderr
@@ -114,6 +116,7 @@ def test_what_an_argument_does_not_name(text: str) -> None:
         kind_of(text)
 
 
+@pytest.mark.slow
 def test_the_target_of_a_zoo_network_is_in_its_lineage(run_edgecnn: Run, tmp_path: Path) -> None:
     done = run_edgecnn("export", "lenet5", "--weights", "random", "--target", "openvino", "-o", "net.onnx")
     assert done.returncode == 0, done.stderr

@@ -52,6 +52,7 @@ def test_what_stays_fp32_is_listed_with_the_reason(run_edgecnn: Run, tiny: Path)
     assert f"tiny.cpu-arm.fp16.onnx: {node} (Conv) stays fp32: it was asked to" in done.stdout
 
 
+@pytest.mark.slow
 def test_bf16_is_for_openvino(run_edgecnn: Run, tiny: Path, tmp_path: Path) -> None:
     done = run_edgecnn("quantize", "tiny.onnx", "--precision", "bf16", "--target", "openvino", "--json")
     assert done.returncode == 0, done.stderr

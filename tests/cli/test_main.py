@@ -20,12 +20,12 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(edgecnn.__file__).parents[1]
     "arguments",
     [
         ("--help",),
-        ("zoo",),
-        ("zoo", "--json"),
-        ("zoo", "show", "resnet50"),
-        ("bench", "--help"),
-        ("predict", str(TINY), "image.pgm"),
-        ("bench", str(TINY), "--seconds", "0.05"),
+        pytest.param(("zoo",), marks=pytest.mark.slow),
+        pytest.param(("zoo", "--json"), marks=pytest.mark.slow),
+        pytest.param(("zoo", "show", "resnet50"), marks=pytest.mark.slow),
+        pytest.param(("bench", "--help"), marks=pytest.mark.slow),
+        pytest.param(("predict", str(TINY), "image.pgm"), marks=pytest.mark.slow),
+        pytest.param(("bench", str(TINY), "--seconds", "0.05"), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
@@ -46,6 +46,7 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
     assert (done.returncode, done.stderr) == (CLOSED, "")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_of_errors_ends_quietly(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

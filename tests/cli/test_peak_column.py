@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from edgecnn.artifacts import load_artifact
+from edgecnn.bench import make_plan
+from edgecnn.bench.measuring import measure
 from edgecnn.bench.peaks.calibration import Bandwidth, Calibration, Limit, engine_version, keep_calibration
 from edgecnn.cli.bench_tables import show
 from edgecnn.cli.peak_column import peak_column
 from edgecnn.devices.detect import detect
-from edgecnn.results import Record
+from edgecnn.resultlines import append
+from edgecnn.results import ComputeShare, Record
+from edgecnn.resultsfiles import read_all
+from edgecnn.resultsquery import query
+from edgecnn.runtimes import OpenOptions
+from edgecnn.testing.models import TINY
 from edgecnn.testing.records import made_latencies, made_record
 
 
@@ -85,3 +93,32 @@ def test_the_table_has_the_column_where_there_is_something_in_it(
     kept(tmp_path / "edgecnn" / "machine")
     show([here()])
     assert "images/s   % of peak" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_record_says_what_the_column_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tiny = load_artifact(TINY)
+    artifact = replace(tiny, spec=replace(tiny.spec, macs=20_000))
+    plan, options = make_plan(seconds=0.05, min_runs=10), OpenOptions(threads=1)
+    before = measure(artifact, plan=plan, options=options)
+    kept(tmp_path / "edgecnn" / "machine", threads=1)
+    one = measure(artifact, plan=plan, options=options)
+    latency = one.metric("latency")
+    assert latency is not None
+    assert before.compute is None
+    assert one.compute == ComputeShare(
+        reached_gops=pytest.approx(40_000 / latency.median),
+        peak_gops=100.0,
+        peak_precision="fp32",
+        share=pytest.approx(400 / latency.median),
+        peak_verdict="suspect",
+        peak_time_utc="2025-01-31T12:00:00+00:00",
+    )
+    assert peak_column([one]).cells == (f"{100 * one.compute.share:.1f}",)
+    pytest.importorskip("duckdb")
+    append(tmp_path / "r.jsonl", [before, one])
+    found = read_all([tmp_path / "r.jsonl"], on_foreign=lambda error: None)
+    answer = query(found, "SELECT compute_share, compute_peak_precision FROM records ORDER BY record")
+    assert answer.rows == ((None, None), (one.compute.share, "fp32"))

@@ -18,6 +18,7 @@ pytest.importorskip("onnxruntime")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.mark.slow
 def test_a_profile_of_a_machine_that_is_not_calibrated(
     run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_json_holds_what_the_table_shows(run_edgecnn: Run) -> None:
     assert sum(layer["macs"] or 0 for layer in found["layers"]) == found["macs"]
 
 
+@pytest.mark.slow
 def test_what_top_and_a_narrow_terminal_leave_out_is_said(run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     done = run_edgecnn("profile", str(TINY), "--threads", "1", "--seconds", "0.05", "--top", "2")
@@ -53,6 +55,7 @@ def test_what_top_and_a_narrow_terminal_leave_out_is_said(run_edgecnn: Run, monk
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_svg_files_are_written(run_edgecnn: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     done = run_edgecnn("profile", str(TINY), "--threads", "1", "--seconds", "0.05", "--svg", "out")
@@ -76,7 +79,7 @@ def test_where_pictures_cannot_go_is_said_before_anything_is_measured(run_edgecn
         (("profile", str(TINY), "--backend", "nonsense"), 2, "nonsense"),
         (("profile", "missing.onnx"), 2, "missing.onnx does not exist"),
         (("profile", str(TINY), "--batch", "0"), 2, "--batch"),
-        (("profile", str(TINY), "--seconds", "-1"), 2, "seconds: expected above 0"),
+        (("profile", str(TINY), "--seconds", "-1"), 2, "'--seconds': expected a length of time above 0"),
         (("devices", "calibrate", "--backend", "torch"), 2, "backend torch cannot be calibrated"),
         (("devices", "calibrate", "--threads", "0"), 2, "--threads"),
     ],
@@ -95,6 +98,7 @@ def test_devices_shows_this_machine(run_edgecnn: Run) -> None:
         assert re.search(rf"^{row}", done.stdout, re.M), row
 
 
+@pytest.mark.slow
 def test_devices_offers_the_backends_that_run_here_and_fits_its_width(
     run_edgecnn: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +117,7 @@ def test_rows_of_words_are_broken_between_words() -> None:
     assert narrow_rows(rows, 30) == [("what", "one two three four five"), ("", "  six seven"), ("b", "short")]
 
 
+@pytest.mark.slow
 def test_devices_as_json(run_edgecnn: Run) -> None:
     found = json.loads(run_edgecnn("devices", "--json").stdout)
     assert found["threads"] >= 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.resultlines import append, read
+from edgecnn.resultlines import append, dumps, read
 from edgecnn.testing.records import made_latencies, made_record
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -33,7 +33,7 @@ def test_a_fleet_into_one_file(run_edgecnn: Run, fleet: Path) -> None:
     assert done.stderr.startswith("passed over: fleet/c.jsonl, line 1: not JSON")
     assert list(read(fleet / "all.jsonl")) == [A, B]
     again = run_edgecnn("results", "import", "fleet", "-o", "all.jsonl", "--json", "--quiet")
-    assert json.loads(again.stdout) == {"files": 3, "added": 0, "known": 3, "foreign": 1}
+    assert json.loads(again.stdout) == {"files": 3, "added": 0, "known": 3, "foreign": 1, "newer": 0}
     assert again.stderr == ""
 
 
@@ -96,3 +96,19 @@ def test_without_duckdb_the_command_that_brings_it_is_said(
     assert done.returncode == 3
     assert "needs the package duckdb" in done.stderr
     assert "pip install 'edgecnn[query]'" in done.stderr
+
+
+def test_keys_of_a_newer_version_are_kept_and_said(run_edgecnn: Run, tmp_path: Path) -> None:
+    (tmp_path / "fleet").mkdir()
+    newer = json.loads(dumps(A)) | {"carbon_g": 12.5}
+    (tmp_path / "fleet" / "r.jsonl").write_text(json.dumps(newer) + "\n")
+    done = run_edgecnn("results", "import", "fleet", "-o", "all.jsonl")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "1 record with keys that this edgecnn does not know, kept as they are\n",
+    )
+    assert json.loads((tmp_path / "all.jsonl").read_text()) == newer
+    asked = run_edgecnn("compare", "all.jsonl", "all.jsonl")
+    assert asked.stderr.splitlines() == 2 * [
+        "all.jsonl: 1 record with keys that this edgecnn does not know, which are not looked at"
+    ]

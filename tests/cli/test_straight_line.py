@@ -40,6 +40,7 @@ def test_export_writes_one_described_file(run_edgecnn: Run, tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["lenet5.onnx"]
 
 
+@pytest.mark.slow
 def test_quantize_says_what_it_measured(run_edgecnn: Run, tmp_path: Path, lenet5: Path) -> None:
     shutil.copy(lenet5, tmp_path / "lenet5.onnx")
     done = run_edgecnn("quantize", "lenet5.onnx", "--max-drop", "0.5", "--json")
@@ -51,6 +52,7 @@ def test_quantize_says_what_it_measured(run_edgecnn: Run, tmp_path: Path, lenet5
     assert (tmp_path / "lenet5.int8.onnx").stat().st_size < 0.4 * lenet5.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_bound_that_is_missed_leaves_no_file(run_edgecnn: Run, tmp_path: Path, lenet5: Path) -> None:
     from edgecnn.errors import AccuracyError
     from edgecnn.exporters.quantize import QuantizeConfig
@@ -95,6 +97,7 @@ def test_predict_names_the_classes(run_edgecnn: Run, tmp_path: Path, lenet5: Pat
     assert len(data[0]["predictions"]) == 2
 
 
+@pytest.mark.slow
 def test_bench_measures_each_model_and_batch(run_edgecnn: Run, tmp_path: Path, models: Path) -> None:
     shutil.copy(TINY_INT8, models / "tiny.int8.onnx")
     done = run_edgecnn("bench", "--seconds", "0.1", "--batch", "1,3", "--threads", "1", "--json")

@@ -53,6 +53,7 @@ def duo(tmp_path: Path) -> Path:
     return _duo(tmp_path / "duo")
 
 
+@pytest.mark.slow
 def test_own_images_all_the_way(run_edgecnn: Run, tmp_path: Path, duo: Path) -> None:
     done = run_edgecnn("train", "lenet5", "--data", "duo", "--epochs", "12", "--batch", "4", "--learning-rate", "0.01")
     assert done.returncode == 0, done.stderr

@@ -56,6 +56,17 @@ def test_what_is_refused_at_once(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.onnx"]
 
 
+@pytest.mark.parametrize("model", ["missing.onnx", "nosuchnet"])
+def test_no_backend_is_asked_about_a_model_that_is_not_there(
+    run_edgecnn: Run, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("edgecnn.cli.tune.this_machine", lambda: asked.append("machine"))
+    assert run_edgecnn("tune", model).returncode == 2
+    assert asked == []
+
+
+@pytest.mark.slow
 def test_a_tiny_file_all_the_way(run_edgecnn: Run, tmp_path: Path) -> None:
     for path in (TINY, TINY_INT8):
         shutil.copy(path, tmp_path / path.name)
@@ -73,6 +84,7 @@ def test_a_tiny_file_all_the_way(run_edgecnn: Run, tmp_path: Path) -> None:
     assert found.measured.memory_bytes is None or 10e6 < found.measured.memory_bytes < 2e9
 
 
+@pytest.mark.slow
 def test_an_unreachable_budget_is_explained_and_leaves_nothing(run_edgecnn: Run, tmp_path: Path) -> None:
     shutil.copy(TINY, tmp_path / "tiny.onnx")
     done = run_edgecnn(

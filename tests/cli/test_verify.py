@@ -30,6 +30,7 @@ def alter(source: Path, target: Path, amount: float) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_the_bundled_lenet_is_what_file_and_zoo_say(run_edgecnn: Run, lenet5: Path) -> None:
     done = run_edgecnn("verify", str(lenet5), "--data", "fashion-mnist", "--json")
     assert done.returncode == 0, done.stderr
@@ -42,6 +43,7 @@ def test_the_bundled_lenet_is_what_file_and_zoo_say(run_edgecnn: Run, lenet5: Pa
     assert abs(accuracy["difference_points"]) <= 0.1
 
 
+@pytest.mark.slow
 def test_an_altered_file_fails_with_its_figures_printed(run_edgecnn: Run, lenet5: Path, tmp_path: Path) -> None:
     alter(lenet5, tmp_path / "altered.onnx", 1.0)
     done = run_edgecnn("verify", "altered.onnx", str(lenet5), "--json")

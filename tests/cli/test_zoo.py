@@ -91,6 +91,7 @@ def test_options_choose_the_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert (page["variant"], page["sizes"]["macs"]) == ("mobilenet_v1_0.25_160", 21_059_200)
 
 
+@pytest.mark.slow
 def test_layers_sum_up_to_the_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     page = loaded(capsys, "show", "resnet50", "--layers", "--classes", "10", "--json")
@@ -151,6 +152,7 @@ def test_a_wrong_request_is_one_line_a_hint_and_exit_code_2(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--help",), ("show", "--help")])
 def test_help_has_examples_that_run(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +182,7 @@ def test_networks_that_cannot_be_had_are_listed(
     assert (code, "not_there_at_all" in err) == (4, True)
 
 
+@pytest.mark.slow
 def test_without_torch_everything_but_new_forms_and_layers_works() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
@@ -217,6 +220,7 @@ def test_counts_take_a_suffix(text: str, number: int) -> None:
     assert Count().convert(text, None, None) == number
 
 
+@pytest.mark.slow
 def test_layers_come_with_stages_family_and_what_surveys_say(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     code, out, _ = run(capsys, "show", "resnet18", "--layers")

@@ -140,6 +140,7 @@ def test_a_folder_is_known_by_the_content_of_its_test_part(tmp_path: Path) -> No
     assert not is_fashion_mnist_folder(tmp_path)
 
 
+@pytest.mark.slow
 @whole_set
 def test_a_folder_without_a_test_part_is_known_by_its_training_part(tmp_path: Path) -> None:
     for path in DEBIAN_FOLDER.glob("train-*"):

@@ -37,6 +37,7 @@ class _Wrong:
         return inner
 
 
+@pytest.mark.slow
 def test_a_backend_that_works_is_proved() -> None:
     found = proof.prove("cpu")
     assert found.health == "ok"

@@ -53,20 +53,32 @@ def test_it_tells_how_to_use_it(path: Path) -> None:
     ("name", "arguments", "told"),
     [
         ("camera_loop.py", [TINY], "error: the following arguments are required: source"),
-        ("camera_loop.py", ["none.onnx", "."], "error: none.onnx does not exist"),
+        pytest.param("camera_loop.py", ["none.onnx", "."], "error: none.onnx does not exist", marks=pytest.mark.slow),
         ("camera_loop.py", [TINY, "none"], "error: "),
-        ("folder_watcher.py", [TINY], "error: the following arguments are required: folder"),
-        ("folder_watcher.py", ["none.onnx", "."], "error: none.onnx does not exist"),
-        ("folder_watcher.py", [TINY, "none", "--once"], "No such file or directory: 'none'"),
-        (
-            "folder_watcher.py",
-            [TINY, ".", "--seconds", "-1"],
-            "error: sleep length must be non-negative",
+        pytest.param(
+            *("folder_watcher.py", [TINY], "error: the following arguments are required: folder"),
+            marks=pytest.mark.slow,
         ),
-        ("web_service.py", [TINY], "error: the following arguments are required: image"),
+        pytest.param(
+            "folder_watcher.py", ["none.onnx", "."], "error: none.onnx does not exist", marks=pytest.mark.slow
+        ),
+        ("folder_watcher.py", [TINY, "none", "--once"], "No such file or directory: 'none'"),
+        pytest.param(
+            *("folder_watcher.py", [TINY, ".", "--seconds", "-1"], "error: sleep length must be non-negative"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "web_service.py", [TINY], "error: the following arguments are required: image", marks=pytest.mark.slow
+        ),
         ("web_service.py", [TINY, "none.png"], "No such file or directory: 'none.png'"),
-        ("web_service.py", ["none.onnx", EXAMPLES / "web_service.py"], "error: none.onnx does not exist"),
-        ("web_service.py", [TINY, EXAMPLES / "web_service.py"], "is not an image of a known format"),
+        pytest.param(
+            *("web_service.py", ["none.onnx", EXAMPLES / "web_service.py"], "error: none.onnx does not exist"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("web_service.py", [TINY, EXAMPLES / "web_service.py"], "is not an image of a known format"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_wrong_is_told_without_a_traceback(
@@ -91,6 +103,7 @@ def test_the_folder_watcher_labels_what_it_can(images: Path) -> None:
     assert "bad.png" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_folder_watcher_sees_new_images(images: Path, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -104,6 +117,7 @@ def test_the_folder_watcher_sees_new_images(images: Path, tmp_path: Path) -> Non
             watcher.kill()
 
 
+@pytest.mark.slow
 def test_the_folder_watcher_takes_an_image_that_comes_again(images: Path, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -130,6 +144,7 @@ def test_the_camera_loop_takes_a_folder(images: Path) -> None:
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_the_web_service_answers(images: Path) -> None:
     pytest.importorskip("uvicorn")
     done = _run("web_service.py", images / "0.png")

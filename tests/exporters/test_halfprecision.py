@@ -310,6 +310,7 @@ def test_targets_are_held_against_the_precision_that_is_written(tiny: Path, imag
         convert_precision(tiny, tmp_path / "x.onnx", precision="int8", calibration=split)
 
 
+@pytest.mark.slow
 def test_a_bf16_file_is_in_the_operator_set_that_has_it(
     tiny: Path, convert: Convert, answered: Callable[[Path], Split]
 ) -> None:

@@ -34,6 +34,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name == "lenet5" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
 )
@@ -70,6 +71,7 @@ def test_the_description_travels_inside(lenet5: Path) -> None:
     assert (step["options"]["channels"], step["options"]["classes"]) == (1, 10)
 
 
+@pytest.mark.slow
 def test_the_seed_of_random_weights_is_in_the_lineage(tmp_path: Path) -> None:
     form = make_form("lenet5", classes=4)
     files = [
@@ -80,6 +82,7 @@ def test_the_seed_of_random_weights_is_in_the_lineage(tmp_path: Path) -> None:
     assert files[0].sha256 != files[1].sha256
 
 
+@pytest.mark.slow
 def test_accuracy_is_measured_on_the_set_that_is_given(tmp_path: Path) -> None:
     folder = tmp_path / "fashion-mnist"
     for label, value in (("black", 0), ("white", 255)):
@@ -93,6 +96,7 @@ def test_accuracy_is_measured_on_the_set_that_is_given(tmp_path: Path) -> None:
     assert (accuracy.dataset, accuracy.split, accuracy.images) == ("folder:fashion-mnist", "test", 2)
 
 
+@pytest.mark.slow
 def test_a_fixed_batch(tmp_path: Path) -> None:
     artifact = export_network(make_form("lenet5"), tmp_path / "a.onnx", ExportOptions(weights="random", batch=3))
     assert artifact.spec.inputs[0].shape == (3, 1, 32, 32)
@@ -100,6 +104,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
         classifier.run({"input": np.zeros((1, 1, 32, 32), np.float32)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "opset", [pytest.param(19, marks=pytest.mark.slow), pytest.param(21, marks=pytest.mark.slow), 23]
 )
@@ -137,7 +142,8 @@ def test_bundled_weights_have_the_accuracy_that_the_registry_states(tmp_path: Pa
     assert stated >= (0.90 if find(name).family in BEFORE_BATCH_NORM else 0.925)
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), pytest.param(SystemExit(143), marks=pytest.mark.slow)])
 def test_an_end_within_the_trace_is_no_export_error(end: BaseException) -> None:
     class Ended(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

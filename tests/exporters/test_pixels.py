@@ -216,6 +216,7 @@ def test_without_the_passes_it_is_quantized_as_any_other(pixel_file: Path, image
         assert left <= {node.op_type for node in ir.load(path).graph}
 
 
+@pytest.mark.slow
 def test_the_other_verbs_take_it(
     tiny: Path, pixel_file: Path, int8_files: dict[str, Path], run_edgecnn: Run, tmp_path: Path
 ) -> None:

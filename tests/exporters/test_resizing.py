@@ -50,7 +50,9 @@ FITS = ("crop", "pad", "stretch")
 MODES = ("bilinear", "bicubic", "nearest")
 SIZE = (24, 17)
 
-kinds = pytest.mark.parametrize(("fit", "mode"), [(fit, mode) for fit in FITS for mode in MODES])
+KINDS = [(fit, mode) for fit in FITS for mode in MODES]
+QUICK = [("crop", "bilinear"), ("pad", "nearest"), ("stretch", "bicubic")]
+kinds = pytest.mark.parametrize(("fit", "mode"), KINDS)
 
 
 def spec(fit: str, mode: str, size: tuple[int, int] = SIZE, fraction: float = 0.875) -> Preprocess:
@@ -75,7 +77,9 @@ def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
-@kinds
+@pytest.mark.parametrize(
+    ("fit", "mode"), [pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS]
+)
 @settings(max_examples=40, deadline=None)
 @given(side=st.integers(1, 130), other=st.integers(1, 130), fraction=st.sampled_from([0.875, 1.0, 0.7]))
 def test_pixels_are_those_of_scaling_outside(fit: str, mode: str, side: int, other: int, fraction: float) -> None:
@@ -108,6 +112,7 @@ def _kept(shape: tuple[int, int]) -> list[tuple[int, int]]:
     return [(side, min(side, longest(spec("crop", "bilinear")) * min(shape))) for side in shape]
 
 
+@pytest.mark.slow
 @kinds
 def test_no_size_of_the_network_is_special(fit: str, mode: str) -> None:
     for size in ((1, 1), (2, 80), (33, 5)):
@@ -281,6 +286,7 @@ def test_it_is_measured_on_pictures_of_twice_the_size(image_file: Path) -> None:
         assert [one.shape for one in session.inputs] == [("N", "height", "width", 1)]
 
 
+@pytest.mark.slow
 def test_the_verbs_take_it(tiny: Path, image_file: Path, run_edgecnn: Run, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

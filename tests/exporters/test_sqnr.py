@@ -138,6 +138,7 @@ def test_16_bit_tensors_keep_their_names(tiny: Path, pictures: Pictures, tmp_pat
     assert min(noise(one) for one in report.layers) > 50
 
 
+@pytest.mark.slow
 def test_openvino_runs_it_as_well(tiny: Path, int8: Path, pictures: Pictures) -> None:
     pytest.importorskip("openvino")
     report = compare_layers(load_artifact(int8), load_artifact(tiny), pictures, backend="openvino")

@@ -77,6 +77,7 @@ def test_a_training_option_of_another_kind_is_refused(folder: Path, value: objec
     assert not (folder / "run").exists()
 
 
+@pytest.mark.slow
 def test_all_that_is_left_tells_the_same(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trained = run_training(plan_training("lenet5", data=str(folder), recipe=QUICK), run)

@@ -366,6 +366,7 @@ def test_options_that_exclude_each_other() -> None:
         VerifyOptions(tolerance=float("nan"), against="torch")
 
 
+@pytest.mark.slow
 def test_torch_is_built_again_from_what_the_file_says(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from edgecnn.exporters.network import ExportOptions, export_network

@@ -46,7 +46,7 @@ SHIFT = 1.0
 
 ENSEMBLE = "ensemble:resnet20+mobilenet_v1"
 
-QUICK = ("lenet5", "lenet5_relu")
+QUICK, SLOW = "lenet5_relu", "lenet5"
 
 
 def forms() -> Iterator[Form]:
@@ -133,7 +133,8 @@ def quantized(source: Path, images: Images) -> QuantizeResult:
     return quantize(source, target, calibration=split, config=QuantizeConfig(min_channels=1))
 
 
-CASES = [pytest.param(form, id=form.title, marks=() if form.title in QUICK else pytest.mark.zoo) for form in forms()]
+MARKS: dict[str, Any] = {QUICK: (), SLOW: pytest.mark.slow}
+CASES = [pytest.param(form, id=form.title, marks=MARKS.get(form.title, pytest.mark.zoo)) for form in forms()]
 
 
 @pytest.mark.parametrize("form", CASES)
@@ -157,6 +158,7 @@ def test_it_exports_and_quantizes(tmp_path: Path, form: Form) -> None:
     assert logits(result.artifact.path, images[:3]).shape == (3, form.classes)
 
 
+@pytest.mark.slow
 def test_the_bound_catches_a_scale_that_is_off_by_two(tmp_path: Path) -> None:
     form = make_form("lenet5", form="relu")
     images = pictures(form)

@@ -34,7 +34,7 @@ def _fuzz(kind: str, count: int, seed: int, folder: Path, *, limit_s: float, bac
     return outcomes
 
 
-@pytest.mark.parametrize("kind", ["models", "images"])
+@pytest.mark.parametrize("kind", ["models", pytest.param("images", marks=pytest.mark.slow)])
 def test_some_damaged_files(kind: str, tmp_path: Path) -> None:
     outcomes = _fuzz(kind, 60, 7, tmp_path, limit_s=120)
     # Some are whole enough to be used and some are not: the damage is neither too small nor too great.

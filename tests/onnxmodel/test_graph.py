@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -104,7 +104,6 @@ def test_constant_nodes_sub_graphs_and_functions_are_read(tmp_path: Path) -> Non
     assert set(graph.constants) == {"c", "k"}
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_files_are_read_or_bad_input(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = bytearray(TINY_INT8.read_bytes())

@@ -229,7 +229,6 @@ def test_a_half_copied_file_says_so(write: Write) -> None:
     assert caught.value.hint == "export or copy it again"
 
 
-@settings(deadline=None, max_examples=400)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8),
     cut=st.none() | st.integers(0, 400),
@@ -246,7 +245,6 @@ def test_damaged_bytes_give_bad_input_or_a_header(
     _reads_or_refuses(write(bytes(data[:cut])))
 
 
-@settings(deadline=None, max_examples=200)
 @given(data=st.binary(min_size=1, max_size=200))
 @example(data=b"\x3a" + b"\xff" * 9 + b"\x01")
 @example(data=b"\x3a\xff\xff\xff\xff\x0f")

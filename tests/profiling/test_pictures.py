@@ -94,6 +94,7 @@ def test_both_pictures_are_svg_with_text_as_text(tmp_path: Path) -> None:
     assert any(one.startswith("operations per byte") for one in said)
 
 
+@pytest.mark.slow
 def test_there_is_a_bar_and_a_mark_of_its_colour_for_each_layer(tmp_path: Path) -> None:
     found = profile()
     layers, roofline = (path.read_text() for path in write_pictures(found, tmp_path))
@@ -106,6 +107,7 @@ def test_there_is_a_bar_and_a_mark_of_its_colour_for_each_layer(tmp_path: Path) 
     assert roofline.count('<use xlink:href="#') >= marks
 
 
+@pytest.mark.slow
 def test_the_same_profile_gives_the_same_bytes_without_a_date(tmp_path: Path) -> None:
     found = profile()
     first, second = write_pictures(found, tmp_path / "a"), write_pictures(found, tmp_path / "b")
@@ -120,6 +122,7 @@ def test_without_a_calibration_there_is_no_roofline_and_the_reason(tmp_path: Pat
     assert not any("of roof" in one for one in texts(layers))
 
 
+@pytest.mark.slow
 def test_many_steps_share_a_bar(tmp_path: Path) -> None:
     found = profile()
     step = found.layers[0]

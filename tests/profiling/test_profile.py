@@ -166,7 +166,14 @@ def test_a_profile_is_json_and_back() -> None:
     assert from_json(Profile, to_json(found)) == found
 
 
-@pytest.mark.parametrize(("path", "batch", "backend"), [(TINY, 3, "cpu"), (TINY_INT8, 1, "cpu"), (TINY, 2, "openvino")])
+@pytest.mark.parametrize(
+    ("path", "batch", "backend"),
+    [
+        pytest.param(TINY, 3, "cpu", marks=pytest.mark.slow),
+        pytest.param(TINY_INT8, 1, "cpu", marks=pytest.mark.slow),
+        pytest.param(TINY, 2, "openvino", marks=pytest.mark.slow),
+    ],
+)
 def test_a_model_is_profiled(path: Path, batch: int, backend: str) -> None:
     pytest.importorskip({"cpu": "onnxruntime"}.get(backend, backend))
     artifact = load_artifact(path)
@@ -182,6 +189,7 @@ def test_a_model_is_profiled(path: Path, batch: int, backend: str) -> None:
     assert from_json(Profile, to_json(found)) == found
 
 
+@pytest.mark.slow
 def test_lenet5_is_profiled(lenet5: Path) -> None:
     artifact = load_artifact(lenet5)
     found = profile_model(artifact, options=ONE, batch=4, seconds=0.2)

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from edgecnn.report.compare import compare
 from edgecnn.report.comparepages import COLUMNS, across_hint, junit, markdown, reasons, table_rows
-from edgecnn.report.gates import check, parse_limits
+from edgecnn.report.gates import check, parse_limits, unjudged
 from edgecnn.testing.records import made_latencies, made_record
 
 OLD = [made_record(made_latencies(1e6)), made_record(plan_batch=8), made_record(subject_network="gone")]
@@ -95,3 +95,22 @@ def test_markdown_can_be_written_whatever_a_file_is_called() -> None:
     text = markdown(compare([odd], [odd]), ())
     assert "a\\&amp;\\~\ufffd" in text
     assert text.encode()
+
+
+def test_what_limits_could_not_judge_is_skipped_in_both_pages() -> None:
+    gates = parse_limits("latency>30%,memory>5%")
+    silent = unjudged(ROWS, gates)
+    assert [one.message for one in silent] == ["runtime.threads: 4 against 1", "no new record of this"]
+    lines = markdown(ROWS, check(ROWS, gates), silent).splitlines()
+    net = "mobilenet\\_v1\\_0.25\\_32 int8 batch 8 on cpu, 1 thread"
+    told = "- not judged by latency\\>30%, memory\\>5%:"
+    assert lines[2:6] == [
+        "**2 subjects skipped**",
+        "",
+        f"{told} {net}: runtime.threads: 4 against 1",
+        f"{told} gone\\_0.25\\_32 int8 batch 4 on cpu, 4 threads: no new record of this",
+    ]
+    suite = ElementTree.fromstring(junit(ROWS, check(ROWS, gates), silent))
+    skipped = [(case.get("classname"), case.get("name")) for case in suite if case.find("skipped") is not None]
+    assert sorted(skipped) == sorted((one.title, gate.quantity) for one in silent for gate in gates)
+    assert {suite.get("skipped"), suite.get("tests")} == {"4", str(len(ROWS) + 2)}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.errors import BadInput, Contradiction, UnknownName
-from edgecnn.report.gates import EXAMPLE, Gate, change_text, check, parse_limits
+from edgecnn.report.gates import EXAMPLE, Gate, change_text, check, parse_limits, unjudged
 from edgecnn.report.rows import QUANTITIES, Row, beyond
 
 
@@ -141,3 +141,34 @@ def test_changes_as_people_read_them() -> None:
     assert change_text(_row("top1", points=-0.31)) == "-0.31 points"
     assert change_text(_row()) == ""
     assert Gate(quantity="latency", limit=0.03, text="latency>3%") in parse_limits("latency>3%")
+
+
+def test_a_subject_that_is_invalid_on_both_sides_is_named_while_others_are_judged() -> None:
+    noisy = {"network": "noisy", "why": ("old: invalid measurement (drift)", "new: invalid measurement (drift)")}
+    rows = [
+        _row(ratio=1.0, interval=(0.99, 1.01), verdict="same"),
+        _row("memory", ratio=1.0, verdict="same"),
+        _row(**noisy),
+        _row("energy", **noisy),
+        _row("memory", network="noisy", ratio=1.0, verdict="same"),
+    ]
+    gates = parse_limits("latency>3%,memory>3%,energy>3%")
+    # energy judged nothing at all: that is a limit crossed, and no subject passed over.
+    assert [one.gate for one in check(rows, gates)] == ["energy>3%"]
+    (found,) = unjudged(rows, gates)
+    assert found.sentence == (
+        "not judged by latency>3%: noisy fp32 batch 1 on cpu, 1 thread: old: invalid measurement (drift); "
+        "new: invalid measurement (drift)"
+    )
+    assert unjudged(rows, ()) == ()
+
+
+def test_a_subject_without_a_partner_is_passed_over_by_every_limit_that_judges_others() -> None:
+    rows = [
+        _row(ratio=1.0, interval=(0.99, 1.01), verdict="same"),
+        _row("memory", ratio=1.0, verdict="same"),
+        _row(network="new", why=("no old record of this network",), whole=True),
+        _row(network="broken", why=("new failed: killed",), broken=True, whole=True),
+    ]
+    (found,) = unjudged(rows, parse_limits("latency>3%,memory>3%"))
+    assert (found.title, [gate.text for gate in found.gates]) == (rows[2].title, ["latency>3%", "memory>3%"])

@@ -248,6 +248,7 @@ def _make_counted(folder: Path, log: Path, start: Any) -> None:
     assert Cache(folder).get_or_make(KEY, "engine.plan", make).read_bytes() == b"engine" * 1000
 
 
+@pytest.mark.slow
 def test_ten_processes_make_an_entry_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start = context.Barrier(10)
@@ -323,7 +324,9 @@ def _put_and_die(folder: Path, name: str, wanted: int) -> None:
     Cache(folder).put(KEY, "engine.plan", writes(b"second"))
 
 
-@pytest.mark.parametrize("call", ["chmod", "fsync", "replace", "unlink", "open"])
+@pytest.mark.parametrize(
+    "call", ["replace", *(pytest.param(call, marks=pytest.mark.slow) for call in ("chmod", "fsync", "unlink", "open"))]
+)
 def test_killed_at_each_step(tmp_path: Path, call: str) -> None:
     """Kill -9 before the first, second, ... call of each kind that a write makes; then another process reads and makes."""
     context = multiprocessing.get_context("fork")

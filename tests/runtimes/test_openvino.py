@@ -73,6 +73,7 @@ def _bf16_is_named_or_refused() -> None:
     np.testing.assert_allclose(coarse, fine, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 def test_bf16_is_an_option_that_is_named_or_refused() -> None:
     # In a process of its own: where a fault handler is installed, as pytest does, OpenVINO's bfloat16 kernels leave a
     # process that a later signal ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -161,6 +162,24 @@ def test_installed_packages_are_found_and_listed(install: Install) -> None:
 def test_other_packages_of_that_name_are_not_imported(install: Install) -> None:
     install("onnxruntime-extensions", text="raise RuntimeError('imported')\ndef get_library_path(): ...\n")
     assert not [one for one in provider_packages() if one.distribution == "onnxruntime-extensions"]
+
+
+def test_what_packages_of_other_names_say_about_themselves_is_not_read(install: Install) -> None:
+    site = install().parents[1]
+    other = site / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_bytes(b"Name: \xff\xfe")  # no UTF-8, which would end the reading
+    assert [one.title for one in provider_packages() if "toy" in one.distribution] == ["onnxruntime-ep-toy 1.2"]
+
+
+def test_of_two_installations_the_one_that_an_import_finds_counts(install: Install, tmp_path: Path) -> None:
+    install()
+    later = tmp_path / "later" / "onnxruntime_ep_toy-0.9.dist-info"
+    shutil.copytree(tmp_path / "site", later.parent)
+    (later.parent / "onnxruntime_ep_toy-1.2.dist-info").rename(later)
+    (later / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-ep-toy\nVersion: 0.9\n")
+    sys.path.append(str(later.parent))  # the fixture puts the path back as it was
+    assert [one.version for one in provider_packages() if "toy" in one.distribution] == ["1.2"]
 
 
 def test_a_package_that_cannot_be_imported_hides_no_other(install: Install) -> None:

@@ -188,6 +188,7 @@ def test_a_body_that_does_not_come_is_408() -> None:
         one.ask(work)
 
 
+@pytest.mark.slow
 def test_the_time_that_a_body_took_is_not_given_again() -> None:
     """The deadline is for all of a request: it does not begin anew once the body is there."""
     with bench(deadline_s=1.0) as one:

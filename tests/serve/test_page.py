@@ -25,6 +25,7 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_requests_of_the_page_are_answered(
     start_server: Callable[..., AbstractContextManager[Any]], shoe: Path
 ) -> None:

@@ -299,7 +299,7 @@ def test_answers_of_many_clients_are_their_own(server: Any) -> None:
         list(threads.map(client, range(8)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_requests_in_flight_are_answered_before_the_end(start_server: Start, shoe: Path, number: int) -> None:
     body = shoe.read_bytes()
     with start_server("--drain", "1") as server:
@@ -324,6 +324,7 @@ def test_requests_in_flight_are_answered_before_the_end(start_server: Start, sho
         assert "Traceback" not in server.said()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_a_busy_server_ends(start_server: Start) -> None:
     """Clients that stop when they see the server not ready have had an answer to all they sent."""
     body = tensors()
@@ -357,6 +358,7 @@ def test_nothing_is_lost_when_a_busy_server_ends(start_server: Start) -> None:
     assert set(answered) == {200}
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait(start_server: Start) -> None:
     with start_server("--drain", "60") as server, head(server, "content-length: 1000"):
         server.process.terminate()
@@ -411,6 +413,7 @@ def test_bad_options(run_edgecnn: Run, arguments: list[str], code: int, text: st
     assert text in done.stderr
 
 
+@pytest.mark.slow
 def test_auto_tells_its_choice(start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with start_server("--backend", "auto") as server:
@@ -419,6 +422,7 @@ def test_auto_tells_its_choice(start_server: Start, tmp_path: Path, monkeypatch:
         assert f"tiny on {chosen[1]}, {server.url}" in server.said()
 
 
+@pytest.mark.slow
 def test_other_machines_are_warned_of(start_server: Start) -> None:
     with start_server("--host", "0.0.0.0") as server:
         assert "warning: whoever reaches 0.0.0.0 may use this server" in server.said()

@@ -187,6 +187,7 @@ def test_a_choice_by_an_invalid_measurement_says_so(tmp_path: Path) -> None:
     assert warnings([tune(task(tmp_path), measure=FakeMeasure(int8_is_faster))]) == []
 
 
+@pytest.mark.slow
 def test_of_random_variants_the_largest_that_fits_is_taken(tmp_path: Path) -> None:
     small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
     for path in (small, large):
@@ -220,6 +221,7 @@ def test_of_random_variants_the_largest_that_fits_is_taken(tmp_path: Path) -> No
     assert taken("latency=1us") == ""
 
 
+@pytest.mark.slow
 def test_a_board_without_the_exporters_times_what_it_has(tmp_path: Path) -> None:
     code = f"""
 import sys
@@ -286,3 +288,11 @@ def test_a_drop_is_told_of_the_source_where_fp32_itself_is_not_tried(tmp_path: P
     reference = known[one].reference
     assert reference is not None
     assert (reference.value, reference.precision) == (0.9, "fp32")
+
+
+def test_no_sensor_wanted_contradicts_a_limit_of_energy(tmp_path: Path) -> None:
+    measure = FakeMeasure(int8_is_faster)
+    with pytest.raises(Contradiction, match="--power none, and energy is limited"):
+        tune(task(tmp_path, "energy=1mJ", power="none"), measure=measure)
+    assert measure.calls == []
+    assert "not asked for" in tune(task(tmp_path, power="none"), measure=measure).energy_reason

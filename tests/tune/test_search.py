@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from edgecnn.testing.fakes import FakeClock
 from edgecnn.testing.tuning import FakeMeasure, made_candidate
 from edgecnn.tune.budget import Budget, parse_budget
@@ -31,6 +33,7 @@ def searching(
     )
 
 
+@pytest.mark.slow
 def test_the_fastest_of_noisy_candidates_is_found() -> None:
     found = 0
     for seed in range(20):

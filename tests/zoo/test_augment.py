@@ -11,7 +11,7 @@ Frames = NDArray[np.uint8]
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(deadline=None, max_examples=100)
+quick = settings(deadline=None)
 
 
 def _frames(shape: tuple[int, int, int, int], seed: int = 0) -> Frames:

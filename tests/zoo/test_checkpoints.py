@@ -122,6 +122,7 @@ def test_other_ends_are_said(asked: Any, found: Any, expected: str, got: str, hi
     assert caught.value.message == f"weights file x.pth: expected {expected}, got {got}"
 
 
+@pytest.mark.slow
 def test_a_file_of_another_network_is_named_and_changes_nothing() -> None:
     form = make_form("resnet20")
     with torch.device("meta"):
@@ -166,6 +167,7 @@ def test_a_rule_decides_the_input_size_that_is_not_given(monkeypatch: pytest.Mon
     assert given.input_size == 64
 
 
+@pytest.mark.slow
 def test_a_rule_decides_the_options_that_do_not_show_in_the_keys(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_the_small_form_has_three_blocks_at_32_16_and_8(depth: int, growth: int,
         channels //= 2
 
 
+@pytest.mark.slow
 def test_imagenet_forms_keep_small_images_large() -> None:
     rows = layers_of(make_form("densenet121", input_size=32))
     assert (rows[0].kernel, rows[0].stride, rows[0].output_shape) == ((3, 3), (1, 1), (64, 32, 32))

@@ -255,6 +255,7 @@ def holding(lock: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_is_said_once_and_ends(tmp_path: Path) -> None:
     said: list[str] = []
     patience = replace(HASTY, silent_s=0.05, lock_s=30)
@@ -269,6 +270,7 @@ def test_waiting_for_another_process_is_said_once_and_ends(tmp_path: Path) -> No
     assert said == [f"another process is downloading {NAME}: waiting for it at most 30 s"]
 
 
+@pytest.mark.slow
 def test_a_process_that_never_ends_is_not_waited_for_without_end(tmp_path: Path) -> None:
     lock = tmp_path / f"{NAME}.lock"
     patience = replace(HASTY, silent_s=0.05, lock_s=0.3)

@@ -52,11 +52,13 @@ def test_googlenet_has_four_branches_in_nine_modules() -> None:
     assert modules[0].boxes[4].inside == (0, 1, 2, 3)
 
 
+@pytest.mark.slow
 def test_a_dense_block_folds_although_it_grows() -> None:
     counts = [block.count for block in flow("densenet121") if "denseblock" in block.name]
     assert counts == [6, 12, 24, 16]
 
 
+@pytest.mark.slow
 def test_nasnet_cells_read_the_two_before_them() -> None:
     blocks = flow("nasnet_a_mobile")
     cells = {block.name: block for block in blocks}
@@ -73,6 +75,7 @@ def test_a_gate_is_a_branch_that_multiplies() -> None:
     assert ("global average pool", "1x1 16", "1x1 256") in [box.lines for box in block.boxes]
 
 
+@pytest.mark.slow
 def test_boxes_of_a_block_never_overlap_and_stand_below_what_they_read() -> None:
     for block in flow("nasnet_a_mobile"):
         places = ranks_of(block.boxes).places
@@ -83,7 +86,13 @@ def test_boxes_of_a_block_never_overlap_and_stand_below_what_they_read() -> None
                 assert apart or place.y >= other.y + other.height or other.y >= place.y + place.height
 
 
-@pytest.mark.parametrize("network", ["resnet50", "googlenet", "vgg16", "densenet121", "nasnet_a_mobile", "lenet5"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        *("resnet50", "googlenet", "vgg16", "lenet5"),
+        *(pytest.param(network, marks=pytest.mark.slow) for network in ("densenet121", "nasnet_a_mobile")),
+    ],
+)
 def test_the_drawing_is_well_formed_and_has_every_box_inside_its_page(network: str) -> None:
     blocks = flow(network)
     svg = drawing(blocks, title=network)

@@ -88,6 +88,7 @@ def test_what_cannot_be_built_is_refused_with_the_reason() -> None:
         make_form("enet", width=0.1)
 
 
+@pytest.mark.slow
 def test_prelu_and_dilation_reach_the_file() -> None:
     form = make_form("enet", input_size=8, channels=1, classes=4, width=0.25)
     layers = nn.Sequential(InitialBlock(1, 8, 1), Bottleneck(8, 8, "dilated", 16, downsample=False, dropout=0.1))

@@ -81,6 +81,7 @@ def test_the_small_form_is_the_generators() -> None:
     assert sum(row.params for row in rows) == 33_698_880 + 7 * (64 + 128 + 256 + 512 + 512) + 5_130
 
 
+@pytest.mark.slow
 def test_the_imagenet_form_has_34_layers_between_the_ends_of_resnet() -> None:
     rows = layers_of(make_form("fractalnet34"))
     convolutions = [row for row in rows if row.kind == "conv"]

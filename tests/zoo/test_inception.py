@@ -41,6 +41,7 @@ def test_inception_v3_has_the_grids_of_table_1() -> None:
     assert not any(name.startswith("AuxLogits") for name in seen)
 
 
+@pytest.mark.slow
 def test_inception_v4_has_the_grids_of_figures_3_and_9() -> None:
     seen = shapes("inception_v4")
     outputs = [seen[f"features.{index}.concat"] for index in range(3, 22)]
@@ -51,6 +52,7 @@ def test_inception_v4_has_the_grids_of_figures_3_and_9() -> None:
     assert modules[12:] == [(1536, 8, 8)] * 4
 
 
+@pytest.mark.slow
 def test_inception_resnet_v2_has_the_grids_of_the_release() -> None:
     seen = shapes("inception_resnet_v2")
     assert seen["mixed_5b.concat"] == (320, 35, 35)
@@ -61,6 +63,7 @@ def test_inception_resnet_v2_has_the_grids_of_the_release() -> None:
     assert seen["conv2d_7b.conv"] == (1536, 8, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "modules"),
     [
@@ -158,6 +161,7 @@ def test_the_scales_are_those_of_the_release() -> None:
     assert isinstance(model.block8.relu, nn.Identity)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_classifier_has_the_size_that_torchvision_counts() -> None:
     with torch.device("meta"):
         plain, helped = inception_v3(), inception_v3(aux_heads=True)
@@ -173,6 +177,7 @@ def test_the_auxiliary_classifier_has_the_size_that_torchvision_counts() -> None
     assert {name.partition(".")[0] for name in added} == {"AuxLogits"}
 
 
+@pytest.mark.slow
 def test_the_auxiliary_classifier_runs_in_training_only() -> None:
     torch.manual_seed(0)
     form = make_form("inception_v3", input_size=32, width=0.0625, channels=1, classes=5)
@@ -193,7 +198,9 @@ def test_the_auxiliary_classifier_runs_in_training_only() -> None:
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize(
+    "builder", [inception_v3, *(pytest.param(builder, marks=pytest.mark.slow) for builder in BUILDERS[1:])]
+)
 def test_dropout_does_not_change_the_names(builder: Callable[..., nn.Module]) -> None:
     with torch.device("meta"):
         none, half = (builder(width=0.0625, dropout=share) for share in (0.0, 0.5))
@@ -213,6 +220,7 @@ def test_forms_that_cannot_be_are_refused(builder: Callable[..., nn.Module]) -> 
         make_form(builder.__name__, input_size=12)
 
 
+@pytest.mark.slow
 def test_weights_are_named_as_in_torchvision_and_timm() -> None:
     with torch.device("meta"):
         v3, v4, residual = (builder().state_dict() for builder in BUILDERS)
@@ -231,6 +239,7 @@ def test_weights_are_named_as_in_torchvision_and_timm() -> None:
     assert residual["classif.weight"].shape == (1000, 1536)
 
 
+@pytest.mark.slow
 def test_batch_norm_has_the_epsilon_of_the_release() -> None:
     with torch.device("meta"):
         models = [builder(width=0.0625, input_size=32) for builder in BUILDERS]

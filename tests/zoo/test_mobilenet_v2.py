@@ -44,8 +44,8 @@ def test_the_bottleneck_is_linear_and_joined_by_the_shortcut() -> None:
     ("width", "stem", "stages", "last"),
     [
         (0.35, 16, [8, 8, 16, 24, 32, 56, 112], 1280),
-        (0.75, 24, [16, 24, 24, 48, 72, 120, 240], 1280),
-        (1.4, 48, [24, 32, 48, 88, 136, 224, 448], 1792),
+        pytest.param(0.75, 24, [16, 24, 24, 48, 72, 120, 240], 1280, marks=pytest.mark.slow),
+        pytest.param(1.4, 48, [24, 32, 48, 88, 136, 224, 448], 1792, marks=pytest.mark.slow),
     ],
 )
 def test_channels_are_multiples_of_8_and_the_last_grows_only(
@@ -58,6 +58,7 @@ def test_channels_are_multiples_of_8_and_the_last_grows_only(
     assert shapes["features.18.0"][0] == last
 
 
+@pytest.mark.slow
 def test_small_images_end_at_4_by_4() -> None:
     form = make_form("mobilenet_v2", width=0.35, input_size=32, channels=1, classes=10)
     rows = layers_of(form)
@@ -66,6 +67,7 @@ def test_small_images_end_at_4_by_4() -> None:
     assert build(form).eval()(torch.randn(3, 1, 32, 32)).shape == (3, 10)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only() -> None:
     images = torch.randn(4, 1, 32, 32)
     model = mobilenet_v2(width=0.1, in_channels=1, input_size=32, dropout=0.5).eval()

@@ -45,7 +45,8 @@ def test_a_block_squeezes_what_the_depthwise_convolution_gives() -> None:
     assert attention.fc1.out_channels == 8
 
 
-@pytest.mark.parametrize("size", ["large", "small"])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [pytest.param("large", marks=pytest.mark.slow), "small"])
 def test_minimalistic_has_only_3_by_3_and_relu(size: str) -> None:
     rows = layers_of(make_form(f"mobilenet_v3_{size}", minimalistic=True))
     assert {row.kernel for row in rows if row.kind == "depthwise"} == {(3, 3)}
@@ -57,6 +58,7 @@ def test_minimalistic_has_only_3_by_3_and_relu(size: str) -> None:
     assert make_form(f"mobilenet_v3_{size}", minimalistic=True).title.endswith("_minimalistic")
 
 
+@pytest.mark.slow
 def test_other_widths_follow_the_release() -> None:
     # The counts of timm's mobilenetv3_large_075 and mobilenetv3_small_075, which hold the release's weights.
     assert totals(layers_of(make_form("mobilenet_v3_large", width=0.75))).params == 3_993_528
@@ -65,7 +67,8 @@ def test_other_widths_follow_the_release() -> None:
     assert [row.output_shape for row in rows if row.kind == "linear"] == [(1920,), (1000,)]
 
 
-@pytest.mark.parametrize("size", ["large", "small"])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [pytest.param("large", marks=pytest.mark.slow), "small"])
 def test_small_images_end_at_4_by_4(size: str) -> None:
     form = make_form(f"mobilenet_v3_{size}", **SMALL_IMAGE)
     depthwise = [row.output_shape[1] for row in layers_of(form) if row.kind == "depthwise"]

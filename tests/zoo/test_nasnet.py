@@ -104,6 +104,7 @@ def test_a_reduction_cell_combines_the_pairs_of_figure_4() -> None:
     torch.testing.assert_close(out[3], cell.comb_iter_4_left(first.relu()) + maximum)
 
 
+@pytest.mark.slow
 def test_the_small_image_form_is_the_papers() -> None:
     rows = walk("nasnet")
     assert cell_outputs(rows) == [
@@ -116,6 +117,7 @@ def test_the_small_image_form_is_the_papers() -> None:
     assert totals(rows).params == 3_328_234  # the paper's 3.3 M
 
 
+@pytest.mark.slow
 def test_the_mobile_form_is_the_releases() -> None:
     rows = walk("nasnet_a_mobile")
     assert cell_outputs(rows) == [
@@ -131,6 +133,7 @@ def test_the_mobile_form_is_the_releases() -> None:
     assert (round(totals(rows).macs / 1e6), totals(rows).params) == (564, 5_289_978)
 
 
+@pytest.mark.slow
 def test_images_under_64_pixels_are_not_halved_in_the_stem() -> None:
     with torch.device("meta"):
         small, large = (build(make_form("nasnet_a_mobile", input_size=size)) for size in (63, 64))
@@ -143,6 +146,7 @@ def test_width_and_cells_make_the_form_that_is_asked_for() -> None:
     assert [shape[0] for shape in cell_outputs(walk("nasnet", width=0.375, cells=1))] == [72, 96, 144, 192, 288]
 
 
+@pytest.mark.slow
 def test_the_large_form_skips_the_reduction_cells_input_and_the_mobile_form_does_not() -> None:
     with torch.device("meta"):
         plain, skipping = (
@@ -155,6 +159,7 @@ def test_the_large_form_skips_the_reduction_cells_input_and_the_mobile_form_does
     assert wirings == {"nasnet_a_mobile": False, "nasnet_a_large": True}
 
 
+@pytest.mark.slow
 def test_weights_are_named_as_in_timm() -> None:
     with torch.device("meta"):
         keys = set(build(make_form("nasnet_a_large")).state_dict())
@@ -197,6 +202,7 @@ def test_drop_path_rises_with_the_depth_and_over_the_training() -> None:
     assert probabilities() == [0.0] * 5
 
 
+@pytest.mark.slow
 def test_drop_path_drops_single_branches_and_keeps_the_expected_value() -> None:
     torch.manual_seed(0)
     cell = NormalCell(3, 5, 4, "same", 1e-3).eval()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edgecnn.errors import BadInput, UnknownName
 from edgecnn.zoo import Option, find, networks
 from edgecnn.zoo.options import TrainingOption
+from edgecnn.zoo.pages.summary import summarise
 
 WIDTH = Option(name="width", default=1.0, low=0.03125)
 GROUPS = Option(name="groups", default=1, choices=(1, 2, 4), label="g{}")
@@ -110,7 +111,21 @@ def test_a_network_checks_what_acts_in_its_training() -> None:
         network.training_values({"stochastic_depth": 0.1})
 
 
-@pytest.mark.parametrize("name", sorted({network.family: network.name for network in networks()}.values()))
+# The cheapest network of each family, but for NASNet's, which have hundreds of layers; the last of each in the slow tests.
+CHEAPEST = {
+    network.family: network.name for network in sorted(networks(), key=lambda network: -(summarise(network).macs or 0))
+}
+LAST = {network.family: network.name for network in networks()}
+QUICK = {name for name in CHEAPEST.values() if not name.startswith("nasnet")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in sorted({*CHEAPEST.values(), *LAST.values()})
+    ],
+)
 def test_the_stated_interval_is_the_builders_own(name: str) -> None:
     """At both ends of every interval a network can be built; `below` stands where the builder itself says no."""
     torch = pytest.importorskip("torch")

@@ -63,6 +63,7 @@ def test_the_small_form_shares_its_first_activation_and_ends_with_one() -> None:
     assert names.index("bn") > names.index("layers.layer3.2.conv2")
 
 
+@pytest.mark.slow
 def test_the_imagenet_form_activates_in_the_stem_too() -> None:
     rows = {row.name: row for row in layers_of(make_form("preact_resnet200"))}
     convs = [row for row in rows.values() if row.kind == "conv" and "downsample" not in row.name]
@@ -72,7 +73,10 @@ def test_the_imagenet_form_activates_in_the_stem_too() -> None:
     assert rows["layers.layer4.2.conv3"].output_shape == (2048, 7, 7)
 
 
-@pytest.mark.parametrize(("network", "params"), [("preact_resnet110", 1_730_522), ("preact_resnet164", 1_703_258)])
+@pytest.mark.parametrize(
+    ("network", "params"),
+    [("preact_resnet110", 1_730_522), pytest.param("preact_resnet164", 1_703_258, marks=pytest.mark.slow)],
+)
 def test_small_forms_have_as_many_layers_as_their_name_says(network: str, params: int) -> None:
     rows = layers_of(make_form(network))
     depth = sum(row.kind in ("conv", "linear") and "downsample" not in row.name for row in rows)

@@ -34,7 +34,12 @@ def drops(model: nn.Module) -> Iterator[float]:
 # Table 1 of the paper.
 @pytest.mark.parametrize(
     ("depth", "blocks", "channels"),
-    [(18, (2, 2, 2, 2), 64), (34, (3, 4, 6, 3), 64), (50, (3, 4, 6, 3), 256), (152, (3, 8, 36, 3), 256)],
+    [
+        (18, (2, 2, 2, 2), 64),
+        pytest.param(34, (3, 4, 6, 3), 64, marks=pytest.mark.slow),
+        (50, (3, 4, 6, 3), 256),
+        pytest.param(152, (3, 8, 36, 3), 256, marks=pytest.mark.slow),
+    ],
 )
 def test_the_stages_are_those_of_the_papers_table(depth: int, blocks: tuple[int, ...], channels: int) -> None:
     rows = layers_of(make_form(f"resnet{depth}"))
@@ -87,6 +92,7 @@ def test_option_a_subsamples_and_adds_empty_channels() -> None:
     assert not out[:, 2:].any()
 
 
+@pytest.mark.slow
 def test_projections_cost_what_the_paper_says() -> None:
     plain, projected = (
         totals(layers_of(make_form("resnet110", shortcut=shortcut))) for shortcut in ("padding", "projection")

@@ -39,9 +39,9 @@ def test_groups_are_branches_that_are_summed() -> None:
     ("network", "cardinality", "params", "inner"),
     [
         ("resnext50_32x4d", 32, 25_028_904, (128, 256, 512, 1024)),
-        ("resnext101_32x4d", 32, 44_177_704, (128, 256, 512, 1024)),
-        ("resnext101_32x8d", 32, 88_791_336, (256, 512, 1024, 2048)),
-        ("resnext101_64x4d", 64, 83_455_272, (256, 512, 1024, 2048)),
+        pytest.param("resnext101_32x4d", 32, 44_177_704, (128, 256, 512, 1024), marks=pytest.mark.slow),
+        pytest.param("resnext101_32x8d", 32, 88_791_336, (256, 512, 1024, 2048), marks=pytest.mark.slow),
+        pytest.param("resnext101_64x4d", 64, 83_455_272, (256, 512, 1024, 2048), marks=pytest.mark.slow),
     ],
 )
 def test_imagenet_forms(network: str, cardinality: int, params: int, inner: tuple[int, ...]) -> None:

@@ -25,7 +25,13 @@ def test_the_residual_is_scaled_before_the_addition() -> None:
     torch.testing.assert_close(block(x), torch.relu(residual * factors[:, :, None, None] + x))
 
 
-@pytest.mark.parametrize(("network", "plain"), [("seresnet50", "resnet50"), ("seresnext50_32x4d", "resnext50_32x4d")])
+@pytest.mark.parametrize(
+    ("network", "plain"),
+    [
+        ("seresnet50", "resnet50"),
+        pytest.param("seresnext50_32x4d", "resnext50_32x4d", marks=pytest.mark.slow),
+    ],
+)
 def test_the_cost_over_the_plain_network_is_the_papers(network: str, plain: str) -> None:
     squeezed, bare = (totals(layers_of(make_form(name))) for name in (network, plain))
     # Hu et al. 2017, equation 5, with r = 16, and the biases of both layers.
@@ -79,6 +85,7 @@ def test_the_authors_stride_is_an_option() -> None:
     assert form.title == "seresnet50_1x1_ceil"
 
 
+@pytest.mark.slow
 def test_senet154_has_the_modifications_of_the_papers_appendix() -> None:
     rows = {row.name: row for row in layers_of(make_form("senet154"))}
     assert [rows[f"conv1.{index}"].output_shape for index in (0, 3, 6)] == [
@@ -95,6 +102,7 @@ def test_senet154_has_the_modifications_of_the_papers_appendix() -> None:
     assert rows["layer3.35.conv3"].output_shape == (1024, 14, 14)
 
 
+@pytest.mark.slow
 def test_senet154_drops_features_in_training_only() -> None:
     with torch.device("meta"):
         model = senet154()

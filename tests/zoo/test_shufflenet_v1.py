@@ -31,7 +31,7 @@ def test_every_group_sees_all_groups_before_it() -> None:
     assert all(x.grad[:, 12 * group : 12 * group + 12].abs().sum() > 0 for group in range(3))
 
 
-@pytest.mark.parametrize("groups", WALK)
+@pytest.mark.parametrize("groups", [3, 8, *(pytest.param(groups, marks=pytest.mark.slow) for groups in (1, 2, 4))])
 def test_stages_are_those_of_table_1(groups: int) -> None:
     rows = layers_of(make_form("shufflenet_v1", groups=groups))
     shapes = {row.name: row.output_shape for row in rows}
@@ -63,12 +63,14 @@ def test_channels_that_the_groups_do_not_divide_are_rounded_up() -> None:
 
 
 @pytest.mark.parametrize("groups", WALK)
-@pytest.mark.parametrize("width", [0.05, 0.25, 0.3, 0.5, 1.5, 2.0])
+@pytest.mark.parametrize(
+    "width", [0.05, *(pytest.param(width, marks=pytest.mark.slow) for width in (0.25, 0.3, 0.5, 1.5, 2.0))]
+)
 def test_every_width_and_number_of_groups_can_be_built(width: float, groups: int) -> None:
     assert totals(layers_of(make_form("shufflenet_v1", width=width, groups=groups))).macs > 0
 
 
-@pytest.mark.parametrize(("width", "millions"), [(1.5, 292), (2.0, 524)])
+@pytest.mark.parametrize(("width", "millions"), [(1.5, 292), pytest.param(2.0, 524, marks=pytest.mark.slow)])
 def test_wide_forms_cost_what_the_paper_says(width: float, millions: int) -> None:
     assert int(totals(layers_of(make_form("shufflenet_v1", width=width))).macs / 1e6) == millions
 

@@ -42,6 +42,7 @@ def test_stages_are_those_of_table_5(size: str, channels: tuple[int, ...]) -> No
     assert all(row.groups == 1 for row in rows if row.kind == "conv")
 
 
+@pytest.mark.slow
 def test_small_images_keep_their_resolution_until_stage_2() -> None:
     form = make_form("shufflenet_v2_x0_5", input_size=32, channels=1, classes=10)
     shapes = {row.name: row.output_shape for row in layers_of(form)}

@@ -64,6 +64,7 @@ def test_vgg16_is_grouped_by_size_and_its_classifier_is_one_stage() -> None:
     assert rows[-1][2] == "2 x fc 4096, fc 1000"
 
 
+@pytest.mark.slow
 def test_blocks_are_counted_in_sequences_modules_and_pairs() -> None:
     assert [stage.blocks for stage in stages("googlenet")] == [0, 0, 2, 5, 2, 0, 0]
     assert [stage.blocks for stage in stages("densenet121")] == [0, 6, 0, 12, 0, 24, 0, 16, 0, 0]
@@ -72,7 +73,11 @@ def test_blocks_are_counted_in_sequences_modules_and_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    "network", ["lenet5", "alexnet_grouped", "squeezenet1_1", "xception", "seresnet50", "nasnet_a_mobile"]
+    "network",
+    [
+        *("lenet5", "alexnet_grouped", "squeezenet1_1", "xception", "seresnet50"),
+        pytest.param("nasnet_a_mobile", marks=pytest.mark.slow),
+    ],
 )
 def test_stages_and_their_parts_hold_every_layer_once(network: str) -> None:
     layers = walk(make_form(network))
@@ -153,6 +158,7 @@ def test_an_unknown_way_to_compute_is_named(tmp_path: Path) -> None:
         _claims(path)
 
 
+@pytest.mark.slow
 def test_resnets_stand_side_by_side() -> None:
     table = family_table("resnet50", walk)
     assert table is not None
@@ -168,6 +174,7 @@ def test_resnets_stand_side_by_side() -> None:
     assert [row.size for row in table.rows] == [(112, 112), (56, 56), (28, 28), (14, 14), (7, 7), (1, 1), ()]
 
 
+@pytest.mark.slow
 def test_shufflenets_have_the_channels_and_costs_of_their_groups() -> None:
     table = family_table("shufflenet_v1", walk)
     assert table is not None

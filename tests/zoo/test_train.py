@@ -76,7 +76,13 @@ VARIANTS = {
     "adamw in bf16": RECIPE.changed(optimizer="adamw", learning_rate=0.005, autocast="bf16"),
     "contiguous": RECIPE.changed(channels_last=False),
 }
-variants = pytest.mark.parametrize("recipe", VARIANTS.values(), ids=VARIANTS.keys())
+variants = pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(recipe, id=name, marks=pytest.mark.slow if name == "contiguous" else ())
+        for name, recipe in VARIANTS.items()
+    ],
+)
 
 
 @variants

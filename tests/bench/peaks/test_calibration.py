@@ -15,18 +15,19 @@ from edgecnn.bench.peaks.calibration import (
     Calibration,
     Limit,
     calibration_path,
+    compute_share,
     engine_version,
     find_calibration,
     keep_calibration,
-    peak_share,
     peak_text,
+    with_compute,
 )
 from edgecnn.bench.peaks.limits import RawCalibration
 from edgecnn.devices.detect import detect
 from edgecnn.devices.state import DeviceState
 from edgecnn.errors import Contradiction
-from edgecnn.resultlines import read
-from edgecnn.results import Record
+from edgecnn.resultlines import dumps, loads, read
+from edgecnn.results import ComputeShare, Record
 from edgecnn.specs import EngineInfo
 
 INFO = EngineInfo(backend="cpu", engine="onnxruntime", engine_version="1.2", threads=2)
@@ -133,7 +134,7 @@ def record(**changes: Any) -> tuple[Record, Calibration]:
         bandwidths=(Bandwidth(size_bytes=1, limit=Limit(value=1.0, unit="GB/s")),),
         verdict="valid",
         seconds=1.0,
-        time_utc="",
+        time_utc="2025-01-31T12:00:00+00:00",
         edgecnn="",
     )
     return replace(first, metrics=(replace(latency, median=1e6),)), replace(machine, **changes)
@@ -141,8 +142,41 @@ def record(**changes: Any) -> tuple[Record, Calibration]:
 
 def test_share_of_the_peak() -> None:
     measured, machine = record()
-    assert peak_share(measured, machine) == pytest.approx(2 * 1234567 * 4 / 1e6 / 100)
+    reached = 2 * 1234567 * 4 / 1e6
+    assert compute_share(measured, machine) == ComputeShare(
+        reached_gops=pytest.approx(reached),
+        peak_gops=100.0,
+        peak_precision="int8",
+        share=pytest.approx(reached / 100),
+        peak_verdict="valid",
+        peak_time_utc="2025-01-31T12:00:00+00:00",
+    )
     assert peak_text(measured, machine) == "9.9"
+
+
+def test_a_record_gets_the_share_where_this_machine_was_calibrated(tmp_path: Path) -> None:
+    measured, machine = record(device=detect(), engine_version=engine_version("cpu"))
+    assert machine.threads
+    assert measured.runtime is not None
+    runtime = replace(measured.runtime, engine_version=machine.engine_version or "1.0")
+    here = replace(measured, device=detect(), runtime=runtime)
+    assert with_compute(here, folder=tmp_path).compute is None
+    keep_calibration(machine, folder=tmp_path)
+    found = with_compute(here, folder=tmp_path)
+    assert found.compute == compute_share(here, machine)
+    assert found.compute is not None
+    assert loads(dumps(found)) == found
+    for other in (replace(here, status="failed"), replace(here, runtime=None), replace(here, runtime=_twice(runtime))):
+        assert with_compute(other, folder=tmp_path).compute is None
+
+
+def _twice(runtime: EngineInfo) -> EngineInfo:
+    return replace(runtime, threads=2 * (runtime.threads or 1))
+
+
+def test_records_of_before_have_none() -> None:
+    for name in ("record.jsonl", "record_first.jsonl"):
+        assert [one.compute for one in read(Path(__file__).parents[2] / "golden" / name) if one.compute] == []
 
 
 @pytest.mark.parametrize(
@@ -152,18 +186,19 @@ def test_share_of_the_peak() -> None:
 )
 def test_another_machine_engine_or_number_of_threads_gives_no_share(changes: dict[str, Any]) -> None:
     measured, machine = record(**changes)
-    assert peak_share(measured, machine) is None
+    assert compute_share(measured, machine) is None
     assert peak_text(measured, machine) == "-"
 
 
 def test_what_was_not_the_network_alone_has_no_share() -> None:
     measured, machine = record()
-    assert peak_share(replace(measured, plan=replace(measured.plan, timed="app")), machine) is None
-    assert peak_share(replace(measured, metrics=()), machine) is None
-    assert peak_share(replace(measured, subject=replace(measured.subject, macs=None)), machine) is None
-    assert peak_share(measured, None) is None
+    assert compute_share(replace(measured, plan=replace(measured.plan, timed="app")), machine) is None
+    assert compute_share(replace(measured, metrics=()), machine) is None
+    assert compute_share(replace(measured, subject=replace(measured.subject, macs=None)), machine) is None
+    assert compute_share(measured, None) is None
 
 
+@pytest.mark.slow
 def test_this_machine_is_measured() -> None:
     pytest.importorskip("onnxruntime")
     found = calibrate(threads=1, rounds=1)

@@ -61,6 +61,7 @@ def test_a_fast_sensor_and_none_at_all_need_no_word(tmp_path: Path, tree: dict[s
     assert long_power_note("battery", root=root) == ""
 
 
+@pytest.mark.slow
 def test_no_power_may_be_asked_for(run_edgecnn: Run) -> None:
     done = run_edgecnn("bench", str(TINY), "--backend", "nosuch", "--power", "none")
     assert "unknown backend" in done.stderr
@@ -68,6 +69,7 @@ def test_no_power_may_be_asked_for(run_edgecnn: Run) -> None:
     assert "x.onnx does not exist" in done.stderr
 
 
+@pytest.mark.slow
 def test_bench_says_it_before_it_begins(run_edgecnn: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_tree(tmp_path / "laptop", _BATTERY)
     monkeypatch.setattr("edgecnn.cli.bench.long_power_note", partial(long_power_note, root=root))

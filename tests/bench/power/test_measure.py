@@ -363,6 +363,7 @@ def test_without_any_sensor_power_is_null_with_reason_and_fix(tmp_path: Path) ->
     assert "csv:FILE" in power.fix
 
 
+@pytest.mark.slow
 def test_a_meter_by_name_on_this_clock(tmp_path: Path) -> None:
     """A sensor that shows another value at every second reading: 5 W on average, and nothing above idle."""
     chip = tmp_path / "sys/class/hwmon/hwmon0"

@@ -67,6 +67,7 @@ def export(reference: str, folder: Path, weights: Path | None = None, **options:
     return export_factory(reference, folder / "net.onnx", ForeignOptions(**given), weights=weights)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_file_is_held_against_the_code_it_was_made_from(write: Write, tmp_path: Path) -> None:
     reference = f"{write()}:Net"
     plain = export(reference, tmp_path, seed=3)
@@ -109,6 +110,7 @@ def test_a_class_becomes_a_file_of_any_batch(write: Write, tmp_path: Path) -> No
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(artifact.path).graph.node}
 
 
+@pytest.mark.slow
 def test_a_state_dict_from_a_file(write: Write, tmp_path: Path) -> None:
     module = write()
     namespace: dict[str, object] = {}
@@ -174,6 +176,7 @@ def test_the_scores_among_what_is_returned(write: Write, returned: str, said: st
     assert note == said
 
 
+@pytest.mark.slow
 def test_a_network_of_several_outputs_becomes_a_file_of_one(write: Write, tmp_path: Path) -> None:
     lines: list[str] = []
     reference = f"{write(body('return y[..., None], x'))}:Other"
@@ -190,13 +193,18 @@ def body(line: str) -> str:
 @pytest.mark.parametrize(
     ("code", "kind", "text"),
     [
-        (body("return y if x.shape[0] == 2 else 2 * y"), ExportError, "in another way on 2 images"),
+        pytest.param(
+            body("return y if x.shape[0] == 2 else 2 * y"),
+            *(ExportError, "in another way on 2 images"),
+            marks=pytest.mark.slow,
+        ),
         (body("return y - y.mean(0)"), BadInput, "other scores when other images are in the batch"),
         (body("return F.dropout(y)"), BadInput, "another answer each time"),
-        (
+        pytest.param(
             body("return y if y.sum() > 0 else -y"),
             ExportError,
             r"at models_\w+.py:24: .*data-dependent.*values of the image",
+            marks=pytest.mark.slow,
         ),
         (body("return x"), BadInput, r"\[N, classes\], got \[N, 3, 16, 16\]"),
         (body("return y.double()"), BadInput, "expected float32, got float64"),
@@ -268,6 +276,7 @@ def test_weights_that_do_not_fit(write: Write, tmp_path: Path) -> None:
         export(f"{module}:Net", tmp_path, weights=tmp_path / "objects.pth")
 
 
+@pytest.mark.slow
 def test_a_fixed_batch(write: Write, tmp_path: Path) -> None:
     module = write(body("return y - y.mean(0)"))
     artifact = export(f"{module}:Other", tmp_path, batch=2)

@@ -209,7 +209,8 @@ def test_parity_finds_a_file_that_is_not_the_original(save: Save, tmp_path: Path
     assert "2)" in caught.value.worst
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["squeezenet", pytest.param("shufflenet", marks=pytest.mark.slow)])
 def test_light_models_of_the_onnx_package(tmp_path: Path, name: str) -> None:
     _export_light(name, tmp_path)
 

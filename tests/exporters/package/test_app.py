@@ -52,6 +52,7 @@ def test_the_example_runs_from_its_folder(tmp_path: Path, image: Path) -> None:
     check_app(moved)
 
 
+@pytest.mark.slow
 def test_the_wheel_goes_into_the_folder_and_pip_finds_it_there(tmp_path: Path) -> None:
     wheel = tmp_path / f"edgecnn-{edgecnn.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -96,6 +96,7 @@ def check(network: str, options: dict[str, Any], changed: set[str], gone: set[st
     assert prepare_for_int8(model, wanted=INT8_NAMES) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 def test_a_network_computes_the_same(case: str) -> None:
     check(*NETWORKS[case])

@@ -73,6 +73,7 @@ def lengthened(source: Path, target: Path, layers: int) -> Artifact:
     return load_artifact(target)
 
 
+@pytest.mark.slow
 def test_an_int8_file_that_is_slower_is_said(tiny: Path, tmp_path: Path) -> None:
     machine = "cpu-arm" if platform.machine() in ("aarch64", "arm64") else "cpu-x86"
     small, large = load_artifact(tiny), lengthened(tiny, tmp_path / "large.onnx", 100)

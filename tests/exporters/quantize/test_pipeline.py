@@ -281,6 +281,7 @@ def test_an_interruption_leaves_nothing(go: Any, output: Path, stage: str) -> No
     assert list(output.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_an_older_file_alone(go: Any, output: Path, grey: Split) -> None:
     output.parent.mkdir()
     output.write_bytes(b"older")

@@ -180,6 +180,7 @@ def test_a_bound_that_plain_int8_holds_costs_no_search(quantized: Go, tmp_path: 
     assert report.sensitivity == ()
 
 
+@pytest.mark.slow
 def test_a_bound_that_cannot_be_met_names_the_best(
     quantized: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

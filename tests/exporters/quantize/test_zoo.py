@@ -21,7 +21,6 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, int], int]] = {
     "resnet18": ({"input_size": 64}, {}, 0),
     "resnet50": ({"input_size": 64}, {}, 0),
 }
-QUICK = "squeezenet1_1"
 
 
 def traced(network: str, options: dict[str, Any]) -> Any:
@@ -35,9 +34,8 @@ def traced(network: str, options: dict[str, Any]) -> Any:
     return model
 
 
-@pytest.mark.parametrize(
-    "network", [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
 def test_the_engine_runs_every_layer_in_int8(
     quantize_graph: Any, fused: Callable[[Any], dict[str, int]], network: str
 ) -> None:

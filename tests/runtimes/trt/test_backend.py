@@ -323,6 +323,7 @@ def _open_and_count(folder: Path, barrier: Any, builds: Any) -> None:
         builds.value += trt.builds
 
 
+@pytest.mark.slow
 def test_ten_processes_build_an_engine_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     barrier, builds = context.Barrier(10), context.Value("i", 0)

@@ -535,17 +535,22 @@ def run_script(action):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_end_of_the_interpreter_releases_what_nobody_closed():
     assert run_script("") == ["live [] faults []"]
 
 
-@pytest.mark.parametrize("close", ["", "session.close()", "del session, bench.model"])
+@pytest.mark.parametrize(
+    "close",
+    ["", *(pytest.param(close, marks=pytest.mark.slow) for close in ("session.close()", "del session, bench.model"))],
+)
 def test_the_child_of_a_fork_touches_nothing(close):
     lines = run_script(FORK.format(close=close))
     # In the child no call reaches CUDA and the engine is not destroyed; the parent's session goes on.
     assert lines == ["True []", "[] 1", "live [] faults []"]
 
 
+@pytest.mark.slow
 def test_a_daemon_thread_may_still_run_at_the_end():
     action = """
 import threading
