@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from edgecnn.bench import Progress
-from edgecnn.bench.interleave import Standing
+from edgecnn.bench.progress import Standing
 from edgecnn.cli.live import drawing
 from edgecnn.cli.options import Latency, Span, check_threads
 from edgecnn.errors import BadInput
