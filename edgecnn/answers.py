@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,10 @@ else:
 # Up to so many classes, looking for the next best is faster than sorting all.
 _FEW = 8
 
+_FLOAT = np.dtype(np.float64)
+
+exp, add = np.exp, np.add.reduce
+
 
 @dataclass(init=False, frozen=True, slots=True)
 class Prediction:
@@ -37,9 +41,15 @@ class Prediction:
     probability: float
 
     def __init__(self, label: str, index: int, probability: float) -> None:
-        object.__setattr__(self, "label", label)
-        object.__setattr__(self, "index", index)
-        object.__setattr__(self, "probability", probability)
+        _SET_LABEL(self, label)
+        _SET_INDEX(self, index)
+        _SET_PROBABILITY(self, probability)
+
+
+# What writes a frozen field: `object.__setattr__` would look each of them up by name.
+_SET_LABEL, _SET_INDEX, _SET_PROBABILITY = (
+    vars(Prediction)[name].__set__ for name in ("label", "index", "probability")
+)
 
 
 def predictions(scores: NDArray[Any], labels: Sequence[str], top: int, *, output: str = "output") -> list[Prediction]:
@@ -55,26 +65,28 @@ def predictions(scores: NDArray[Any], labels: Sequence[str], top: int, *, output
         BadInput: there are labels, and not as many as classes, or `top` is below 1.
         InferenceError: no scores, scores that are no numbers, NaN or infinity among them.
     """
-    check_whole("top", top)
+    if type(top) is not int or top < 1:
+        check_whole("top", top)
     if scores.dtype.kind not in "fiu" or scores.size == 0:
         raise InferenceError(f"output {output}: expected scores, got {scores.dtype} {list(scores.shape)}")
     if labels and len(labels) != scores.size:
         raise BadInput("labels", expected=f"{scores.size} names", got=str(len(labels)))
-    # Few calls of numpy, and none that converts as it goes: after a network has run, each finds the processor's caches without
-    # its code.
-    values = scores.astype(np.float64)
+    # Few calls of numpy, none that converts as it goes and none of those that are written in Python: after a network has run,
+    # each finds the processor's caches without its code.
+    values = scores.astype(_FLOAT)
     best = int(values.argmax())
     # The first NaN counts as the greatest for argmax, so one look finds all that cannot be.
-    greatest = float(values[best])
-    if not math.isfinite(greatest):
+    greatest = values.item(best)
+    if not isfinite(greatest):
         raise InferenceError(
             f"output {output} has {greatest} in it", "weights or arithmetic overflow: edgecnn verify finds where"
         )
     shares = values - greatest
-    np.exp(shares, out=shares)
-    total = float(np.add.reduce(shares))
+    exp(shares, shares)
+    total = add(shares)
+    share = shares.item
     return [
-        Prediction(labels[index] if labels else str(index), index, float(shares[index]) / total)
+        Prediction(labels[index] if labels else str(index), index, float(share(index) / total))
         for index in _greatest(values, best, min(top, values.size))
     ]
 
@@ -89,13 +101,14 @@ def _greatest(values: NDArray[np.float64], best: int, count: int) -> list[int]:
     """
     if count > _FEW:
         return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
-    kept = {best: values[best]}
+    kept = {best: values.item(best)}
     while len(kept) < count:
-        values[best] = -math.inf
+        values[best] = -inf
         best = int(values.argmax())
-        if values[best] == -math.inf:  # of the rest, none is greater than what stands for those found
-            for index, value in kept.items():
-                values[index] = value
+        value = values.item(best)
+        if value == -inf:  # of the rest, none is greater than what stands for those found
+            for index, found in kept.items():
+                values[index] = found
             return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
-        kept[best] = values[best]
+        kept[best] = value
     return list(kept)

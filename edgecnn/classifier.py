@@ -112,14 +112,18 @@ class Classifier:
             raise RuntimeError(_CLOSED)
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
-        single = is_one_image(images)
-        batch = pixels_of([images] if single else images, max_pixels=self.max_pixels)
-        scores, name = self.scores(batch), self.outputs[0].name
-        labels = self.artifact.spec.labels
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            single, batch = True, [images]
+        else:
+            single = is_one_image(images)
+            batch = pixels_of([images] if single else images, max_pixels=self.max_pixels)
+        scores = self.scores(batch)
+        labels, name = self.artifact.spec.labels, self._session.outputs[0].name
         if labels and scores.shape[1] != len(labels):
             raise BadInput(f"{self.artifact.path}: labels", expected=f"{scores.shape[1]} names", got=str(len(labels)))
-        answers = [predictions(row, labels, top, output=name) for row in scores]
-        return answers[0] if single else answers
+        if single:
+            return predictions(scores[0], labels, top, output=name)
+        return [predictions(row, labels, top, output=name) for row in scores]
 
     def scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Return the raw scores (logits), float32 [N, classes], of uint8 images.
@@ -135,14 +139,14 @@ class Classifier:
 
     def _scores(self, canvas: Canvas, images: Sequence[Image]) -> NDArray[np.float32]:
         prepared = canvas.prepare(images)
-        name = self.inputs[0].name
-        fixed = self.inputs[0].shape[0]
+        source = self._session.inputs[0]
+        name, fixed = source.name, source.shape[0]
         if isinstance(fixed, str) or fixed == len(prepared):
-            return self._first_output({name: prepared})
+            return self._first_output({name: prepared}, len(prepared))
         parts = [prepared[start : start + fixed] for start in range(0, len(prepared), fixed)]
         # A file of a fixed batch runs whole batches: the last image fills the last one up.
         full = [np.concatenate([part, part[-1:].repeat(fixed - len(part), axis=0)]) for part in parts]
-        return np.concatenate([self._first_output({name: part}) for part in full])[: len(prepared)]
+        return np.concatenate([self._first_output({name: part}, fixed) for part in full])[: len(prepared)]
 
     def run_async(self, feeds: Feeds) -> Future[dict[str, Array]]:
         """Return at once the future of what `run` returns; leave the arrays alone until it is done.
@@ -244,13 +248,17 @@ class Classifier:
             canvas = self._own.canvas = Canvas(check_image_input(self.artifact, self.inputs))
         return canvas
 
-    def _first_output(self, feeds: dict[str, Any]) -> NDArray[np.float32]:
-        name = self.outputs[0].name
-        scores: NDArray[np.float32] = self.run(feeds)[name]
-        count = len(next(iter(feeds.values())))
-        if scores.ndim < 2 or len(scores) != count or scores.size == 0:
-            raise InferenceError(f"output {name}: expected scores of {count} images, got shape {list(scores.shape)}")
-        return scores.reshape(count, -1)
+    def _first_output(self, feeds: dict[str, Any], count: int) -> NDArray[np.float32]:
+        """Return the scores, [count, classes]."""
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+        session = self._session
+        name = session.outputs[0].name
+        scores: NDArray[np.float32] = session.run(feeds)[name]
+        shape = scores.shape
+        if len(shape) < 2 or shape[0] != count or scores.size == 0:
+            raise InferenceError(f"output {name}: expected scores of {count} images, got shape {list(shape)}")
+        return scores if len(shape) == 2 else scores.reshape(count, -1)
 
     def _timed_runs(self, feeds: Feeds, runs: int) -> tuple[int, ...]:
         durations = []

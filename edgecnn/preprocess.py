@@ -35,6 +35,8 @@ _KEPT_BYTES = 1 << 24
 
 _LINE_BYTES = 64
 
+_UINT8 = np.dtype(np.uint8)
+
 # Of images that are given to a graph at once to be scaled there.
 _RUN_BYTES = 1 << 24
 
@@ -71,7 +73,8 @@ class Canvas:
         self._normaliser = _Normaliser(spec)
         self._pixels = np.dtype(np.uint8 if spec.in_graph else np.float32)
         height, width = spec.size
-        self._shape = (height, width, spec.channels) if spec.in_graph else (spec.channels, height, width)
+        self._framed = (height, width, spec.channels)
+        self._shape = self._framed if spec.in_graph else (spec.channels, height, width)
         self._kept = np.empty((0, *self._shape), self._pixels)
 
     def prepare(self, images: Sequence[Image] | Image) -> NDArray[np.float32] | Image:
@@ -90,7 +93,9 @@ class Canvas:
             return _stacked([raw_pixels(image, self.spec) for image in images])
         if len(images) == 1:
             # The commonest case: what already is the input of a graph that normalises is not copied.
-            one = frame(images[0], self.spec)
+            one = images[0]
+            if not (type(one) is np.ndarray and one.shape == self._framed and one.dtype is _UINT8):
+                one = frame(one, self.spec)
             if self.spec.in_graph:
                 return one[None]
             out = self._buffer(1)

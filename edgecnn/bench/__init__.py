@@ -16,10 +16,10 @@ from edgecnn.lazynames import lazy_names
 
 if TYPE_CHECKING:
     from edgecnn.bench.doubts.verdict import judge
-    from edgecnn.bench.interleave import Progress
     from edgecnn.bench.job import Job
     from edgecnn.bench.measuring import make_job, measure, measure_interleaved
     from edgecnn.bench.plan import make_plan
+    from edgecnn.bench.progress import Progress
     from edgecnn.bench.stats import summarise
     from edgecnn.bench.subjects import unmeasured
 
@@ -39,7 +39,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "Job": "edgecnn.bench.job",
-        "Progress": "edgecnn.bench.interleave",
+        "Progress": "edgecnn.bench.progress",
         "judge": "edgecnn.bench.doubts.verdict",
         "make_job": "edgecnn.bench.measuring",
         "make_plan": "edgecnn.bench.plan",

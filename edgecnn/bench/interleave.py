@@ -2,26 +2,27 @@
 
 All are loaded and warmed up one after the other; then every round gives each of them one block of timed runs, beginning
 with another one each time. Whoever's turn it is not is stopped with all of its threads, those that wait actively
-included. What slows the machine down for a while then slows down all of them, and cancels in a ratio by rounds.
+included. What slows the machine down for a while then slows down all of them, and cancels in a ratio by rounds. Subjects
+that are read against each other get further rounds where their ratio is not sure yet (`edgecnn.bench.further`).
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from edgecnn.bench.estimate.footprint import footprint_of
+from edgecnn.bench.further import InTurn, steps, unsure
 from edgecnn.bench.interrupts import undisturbed
 from edgecnn.bench.job import Job
 from edgecnn.bench.memory import available_bytes
 from edgecnn.bench.neighbours import Neighbours
 from edgecnn.bench.plan import expected_seconds
+from edgecnn.bench.progress import OnProgress, Progress, standing_of
 from edgecnn.bench.rounds import SUSTAIN_BLOCKS, block_for, rounds_for, turn
-from edgecnn.bench.running import Failed, Result, Running, State
+from edgecnn.bench.running import Failed, Result, Running
 from edgecnn.childcommand import child_command
 from edgecnn.errors import BadInput
 from edgecnn.units import bytes_text
@@ -36,50 +37,6 @@ MEMORY_SHARE = 0.8
 """Of the memory that is left; what is needed is an estimate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """How far one subject is.
-
-    Attributes:
-        file: name of the model file.
-        batch: images per run.
-        state: what it does.
-        runs: that were timed so far.
-        median_ns: of a run so far, None before there is one.
-        reason: why it failed, empty otherwise.
-    """
-
-    file: str
-    batch: int
-    state: State
-    runs: int
-    median_ns: float | None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a measurement is.
-
-    Attributes:
-        elapsed_seconds: since the first worker was started.
-        expected_seconds: warm-up and sampling of models that reach their number of runs in time; the start of the
-            workers and loading come on top, so this may be passed.
-        done: blocks that were measured.
-        total: blocks that there will be, 0 before all subjects are warm.
-        standings: of each subject, in order.
-        note: what the user should know, empty otherwise.
-    """
-
-    elapsed_seconds: float
-    expected_seconds: float
-    done: int = 0
-    total: int = 0
-    standings: tuple[Standing, ...] = ()
-    note: str = ""
-
-
-OnProgress = Callable[[Progress], None]
 OnResult = Callable[[int, Result], None]
 
 
@@ -206,11 +163,10 @@ class _Group:
         self._tell()
         if rounds == 0 and living:
             yield from self._turn(self._all.index(living[0]), Running.measure_scenario)
-        for number in range(rounds):
-            for place in turn(number, len(self._all)):
-                running = self._all[place]
-                if running.alive and not running.satisfied:
-                    yield from self._turn(place, lambda one: one.measure(block_for(one.pace, rounds)))
+        everybody = set(range(len(self._all)))
+        yield from self._measure(range(rounds), everybody, rounds)
+        if self._may_go_on:
+            yield from self._go_on(rounds)
         for place, running in enumerate(self._all):
             if running.alive:
                 yield from self._turn(place, _afterwards)
@@ -220,6 +176,26 @@ class _Group:
             if running.alive:
                 running.state = "done"
                 yield place
+
+    def _measure(self, numbers: Iterable[int], places: Collection[int], rounds: int) -> Iterator[int]:
+        """Measure these places in these rounds; yield the place of each subject that has failed."""
+        for number in numbers:
+            for place in turn(number, len(self._all)):
+                running = self._all[place]
+                if place in places and running.alive and not running.satisfied:
+                    yield from self._turn(place, lambda one: one.measure(block_for(one.pace, rounds)))
+
+    def _go_on(self, rounds: int) -> Iterator[int]:
+        """Measure those further whose ratios are not sure yet; yield the place of each subject that has failed."""
+        begin, places = rounds, list(range(len(self._all)))
+        for count in steps(rounds):
+            # Who has left out a round does not come back: block n of each is of round n.
+            places = [place for place in places if self._all[place].alive]
+            told = [InTurn(like=self._all[place].like, medians_ns=self._all[place].medians_ns) for place in places]
+            places = [places[one] for one in sorted(unsure(told))]
+            self._total += count * len(places)
+            yield from self._measure(range(begin, begin + count), places, rounds)
+            begin += count
 
     def _turn(self, place: int, work: Callable[[Running], None]) -> Iterator[int]:
         """Let one subject work while all others stand still; yield its place if it fails."""
@@ -241,6 +217,12 @@ class _Group:
         for running in self._all:
             if running.seen:
                 running.seen.busiest = busiest
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether nobody has said how many rounds there are."""
+        asked = self._rounds is not None or any(running.job.plan.sustain_seconds for running in self._all)
+        return len(self._all) > 1 and not asked and not any(running.job.plan.scenario for running in self._all)
 
     def _rounds_of(self) -> int:
         living = [running for running in self._all if running.alive]
@@ -265,7 +247,7 @@ class _Group:
                 expected_seconds=sum(expected_seconds(running.job.plan) for running in self._all),
                 done=self._done,
                 total=self._total,
-                standings=tuple(_standing(running) for running in self._all),
+                standings=tuple(standing_of(running) for running in self._all),
                 note=self._note,
             )
         )
@@ -275,14 +257,3 @@ def _afterwards(running: Running) -> None:
     """Have measured what would disturb the timed runs."""
     running.measure_run_memory()
     running.measure_power()
-
-
-def _standing(running: Running) -> Standing:
-    return Standing(
-        file=Path(running.job.artifact.path).name,
-        batch=running.job.plan.batch,
-        state=running.state,
-        runs=running.runs,
-        median_ns=running.middle_ns,
-        reason=running.reason,
-    )

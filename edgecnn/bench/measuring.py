@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgecnn.bench.inputs import fitted_shape
-from edgecnn.bench.interleave import Progress, measure_jobs
+from edgecnn.bench.interleave import measure_jobs
 from edgecnn.bench.job import Job
 from edgecnn.bench.plan import make_plan
+from edgecnn.bench.progress import Progress
 from edgecnn.results import Plan, Record
 from edgecnn.runtimes import get_runtime
 from edgecnn.runtimes.base import OpenOptions

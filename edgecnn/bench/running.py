@@ -118,6 +118,17 @@ class Running:
         return float(np.median(self._medians)) if self._medians else None
 
     @property
+    def medians_ns(self) -> tuple[float, ...]:
+        """Median of each of its blocks."""
+        return tuple(self._medians)
+
+    @property
+    def like(self) -> tuple[object, ...]:
+        """What it has in common with the subjects that it is read against."""
+        subject = self._blank.subject
+        return subject.network, subject.variant, self.job.plan.batch
+
+    @property
     def process(self) -> int | None:
         """Number of its worker, which leads a session of its own; None where none was started."""
         return None if self._talk is None else self._talk.pid

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgecnn.bench.interleave import OnProgress, measure_jobs
+from edgecnn.bench.interleave import measure_jobs
 from edgecnn.bench.interrupts import undisturbed
 from edgecnn.bench.job import Job
 from edgecnn.bench.measuring import make_job
+from edgecnn.bench.progress import OnProgress
 from edgecnn.bench.running import Result
 from edgecnn.bench.scenarioresult import STREAMS
 from edgecnn.bench.subjects import unmeasured

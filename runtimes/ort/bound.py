@@ -45,7 +45,8 @@ class BoundOrtSession(OrtSession):
         if idle is not None:
             return self._run_bound(idle, feeds, array)
         answer = super()._run(feeds)
-        self._learn(array, answer)
+        if 0 < array.nbytes <= _BOUND_BYTES:
+            self._learn(array, answer)
         return answer
 
     def _learn(self, array: Array, answer: dict[str, Array]) -> None:
@@ -54,7 +55,7 @@ class BoundOrtSession(OrtSession):
         declared = [(shape, np.dtype(spec.dtype)) for spec, shape in zip(self.outputs, predicted, strict=True)]
         if declared != [(value.shape, value.dtype) for value in answer.values()]:
             self._bindable = False
-        elif 0 < array.nbytes <= _BOUND_BYTES and 0 < sum(value.nbytes for value in answer.values()) <= _BOUND_BYTES:
+        elif 0 < sum(value.nbytes for value in answer.values()) <= _BOUND_BYTES:
             if len(self._idle) >= _KEPT_SHAPES:
                 self._idle.clear()
             self._idle[array.shape] = []

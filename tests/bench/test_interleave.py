@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgecnn import resultlines, results
-from edgecnn.bench import Job, Progress, make_job, make_plan, measure_interleaved
+from edgecnn.bench import Job, Progress, further, make_job, make_plan, measure_interleaved
 from edgecnn.bench.interleave import measure_jobs, needed_bytes, too_large
 from edgecnn.bench.interrupts import undisturbed
 from edgecnn.bench.running import Result
@@ -96,6 +96,25 @@ def test_every_other_round_runs_backwards(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("EDGECNN_TEST_LOG", str(tmp_path / "log"))
     measure_interleaved([_job("a"), _job("b"), _job("c")], rounds=4, command=ODD)
     assert (tmp_path / "log").read_text().split() == list("abccbabcaacb")
+
+
+def test_builds_of_one_network_go_on_until_their_ratio_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(further, "SURE_ENOUGH", 0.0)
+    seen: list[Progress] = []
+    unsure = measure_interleaved([_job("a"), _job("b"), _job("a")], on_progress=seen.append)
+    blocks = [len(_latency(record).blocks) for record in unsure]
+    assert blocks[1] >= 10
+    assert blocks[0] == blocks[2] == 2 * blocks[1]
+    assert seen[-1].done == seen[-1].total == sum(blocks) + 3
+    monkeypatch.setattr(further, "SURE_ENOUGH", 10.0)
+    sure = measure_interleaved([_job("a"), _job("a")])
+    assert [len(_latency(record).blocks) for record in sure] == [blocks[1]] * 2
+
+
+def test_rounds_that_were_asked_for_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(further, "SURE_ENOUGH", 0.0)
+    records = measure_interleaved([_job("a"), _job("a")], rounds=3)
+    assert [len(_latency(record).blocks) for record in records] == [3, 3]
 
 
 @pytest.mark.slow

@@ -291,4 +291,7 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
     assert few is not None
     assert many is not None
     assert long.metrics[0].n > 5 * short.metrics[0].n
-    assert many.median == pytest.approx(few.median, abs=200_000)
+    kept = 8 * (long.metrics[0].n - short.metrics[0].n)
+    # The allocator's own moods are some hundred kilobytes either way; less is never a fault.
+    assert many.median < few.median + kept / 4
+    assert kept > 4_000_000

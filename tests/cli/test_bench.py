@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from edgecnn.bench import Progress, make_plan
-from edgecnn.bench.interleave import Standing
+from edgecnn.bench.progress import Standing
 from edgecnn.cli.bench_more import scenario_text
 from edgecnn.cli.live import drawing
 from edgecnn.cli.options import Latency, Span, check_threads
