@@ -17,7 +17,8 @@ from edgecnn.errors import BadInput, MissingDependency, RuntimeUnavailable, firs
 from edgecnn.runtimes.nvidia.cudart import NO_DRIVER_FIX, CudaDevice, probe
 from edgecnn.runtimes.nvidia.elf import gpu_architectures, needed_libraries, runs_on
 from edgecnn.runtimes.nvidia.sharedlibs import Load, MissingLibrary, load_libraries
-from edgecnn.runtimes.ort.session import check_system, engine_distributions, import_engine
+from edgecnn.runtimes.ort.installed import engine_distributions
+from edgecnn.runtimes.ort.session import check_system, import_engine
 
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import RuntimeUnavailable, first_line
-
-_PREFIX = "onnxruntime"
-
-# How the folders end that installers keep about packages.
-_ABOUT = (".dist-info", ".egg-info")
+from edgecnn.runtimes.ort.installed import PREFIX, engine_folders
 
 # Provider name -> path of the library that this process registered; the engine keeps it until the process ends.
 _registered: dict[str, str] = {}
@@ -79,9 +74,9 @@ class ProviderPackage:
 def provider_packages() -> tuple[ProviderPackage, ...]:
     """Return the installed packages with execution providers, by name."""
     found: dict[str, ProviderPackage] = {}
-    for distribution in _candidates():
+    for distribution in engine_folders():
         name = (distribution.name or "").lower().replace("_", "-")
-        if name.startswith(_PREFIX + "-"):
+        if name.startswith(PREFIX + "-"):
             for module in _modules(distribution):
                 # What comes first on the path is what an import finds.
                 found.setdefault(name, ProviderPackage(distribution=name, version=distribution.version, module=module))
@@ -142,26 +137,10 @@ def _devices(engine: Any, provider: str) -> tuple[Any, ...]:
     return tuple(one for one in engine.get_ep_devices() if one.ep_name == provider)
 
 
-def _candidates() -> Iterator[importlib.metadata.Distribution]:
-    """Yield the installed distributions whose folder is named as those with providers are, in the order of the path.
-
-    A folder says by its name what it is about (PyPA, "Recording installed projects"). What the others say about themselves
-    need not be read: there may be hundreds, and this is asked each time that a session is opened.
-    """
-    for folder in dict.fromkeys(sys.path):
-        try:
-            found = sorted(Path(folder).iterdir())
-        except OSError:  # not there, or an archive, out of which no library is loaded
-            continue
-        for path in found:
-            if path.name.lower().replace("-", "_").startswith(_PREFIX + "_") and path.name.endswith(_ABOUT):
-                yield importlib.metadata.Distribution.at(path)
-
-
 def _modules(distribution: importlib.metadata.Distribution) -> Iterator[str]:
     """Yield the import names of a distribution that has execution providers; the engine's own folder is none."""
     for file in distribution.files or ():
-        if len(file.parts) == 2 and file.name == "__init__.py" and file.parts[0] != _PREFIX:
+        if len(file.parts) == 2 and file.name == "__init__.py" and file.parts[0] != PREFIX:
             try:
                 text = Path(str(file.locate())).read_text(encoding="utf-8", errors="replace")
             except OSError:

@@ -63,6 +63,8 @@ def import_engine(*, package: str = "onnxruntime", extra: str = "cpu", backend: 
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
             raise MissingDependency(package, extra, f"backend {backend}") from None
+        from edgecnn.runtimes.ort.installed import engine_distributions  # noqa: PLC0415 (rarely asked, and slow to load)
+
         found = engine_distributions()
         both = f" ({' and '.join(found)} overwrite each other)" if len(found) > 1 else ""
         removed = " ".join(dict.fromkeys(("onnxruntime", "onnxruntime-gpu", *found)))
@@ -71,23 +73,6 @@ def import_engine(*, package: str = "onnxruntime", extra: str = "cpu", backend: 
             f"pip uninstall -y {removed} && pip install 'edgecnn[{extra}]'",
         ) from error
     return onnxruntime
-
-
-def engine_distributions() -> tuple[str, ...]:
-    """Return the installed distributions that own the folder onnxruntime, sorted; more than one is a damaged install.
-
-    They all unpack into that folder: the one installed last wins, and removing either leaves a module without content.
-    """
-    import importlib.metadata  # noqa: PLC0415 (takes longer to load than the rest of this file, and is rarely asked)
-
-    names = set()
-    for distribution in importlib.metadata.distributions():
-        name = distribution.name or ""
-        if name.startswith("onnxruntime"):
-            owned = distribution.files or ()
-            if any(file.parts[:1] == ("onnxruntime",) for file in owned):
-                names.add(name)
-    return tuple(sorted(names))
 
 
 def session_options(

@@ -16,11 +16,11 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.errors import BadInput, ProviderFallback
 from edgecnn.runtimes import OpenOptions
 from edgecnn.runtimes.ort.bound import BoundOrtSession
+from edgecnn.runtimes.ort.installed import engine_distributions
 from edgecnn.runtimes.ort.session import (
     CPU_PROVIDER,
     OrtSession,
     create_session,
-    engine_distributions,
     forbid_cpu,
     placement,
     refuse_fallback,
