@@ -21,9 +21,16 @@ else:
 # Up to so many classes, looking for the next best is faster than sorting all.
 _FEW = 8
 
-_FLOAT = np.dtype(np.float64)
+_FLOAT32 = np.dtype(np.float32)
 
-exp, add = np.exp, np.add.reduce
+# Between these, the exponentials of float32 scores neither overflow, summed over thousands of classes, nor lose a share that is
+# above 1e-28 of the greatest.
+_SAFE = (-20.0, 60.0)
+
+_MOST_ONES = 8
+_ONES: dict[int, NDArray[np.float32]] = {}
+
+exp = np.exp
 
 
 @dataclass(init=False, frozen=True, slots=True)
@@ -73,42 +80,63 @@ def predictions(scores: NDArray[Any], labels: Sequence[str], top: int, *, output
         raise BadInput("labels", expected=f"{scores.size} names", got=str(len(labels)))
     # Few calls of numpy, none that converts as it goes and none of those that are written in Python: after a network has run,
     # each finds the processor's caches without its code.
-    values = scores.astype(_FLOAT)
-    best = int(values.argmax())
+    best = scores.argmax()
     # The first NaN counts as the greatest for argmax, so one look finds all that cannot be.
-    greatest = values.item(best)
+    greatest = scores.item(best)
     if not isfinite(greatest):
         raise InferenceError(
             f"output {output} has {greatest} in it", "weights or arithmetic overflow: edgecnn verify finds where"
         )
-    shares = values - greatest
-    exp(shares, shares)
-    total = add(shares)
+    shares, total = _shares(scores, greatest)
     share = shares.item
     return [
-        Prediction(labels[index] if labels else str(index), index, float(share(index) / total))
-        for index in _greatest(values, best, min(top, values.size))
+        Prediction(labels[index] if labels else str(index), index, share(index) / total)
+        for index in _greatest(scores, best, min(top, scores.size))
     ]
 
 
-def _greatest(values: NDArray[np.float64], best: int, count: int) -> list[int]:
-    """Return the indices of the greatest values, in order.
+def _shares(scores: NDArray[Any], greatest: float) -> tuple[NDArray[Any], float]:
+    """Return what each class has of the sum, [classes], and the sum.
 
     Args:
-        values: some of them are overwritten.
+        scores: [classes].
+        greatest: of them.
+    """
+    if scores.dtype is _FLOAT32 and _SAFE[0] < greatest < _SAFE[1]:
+        shares = exp(scores)
+        return shares, float(shares.dot(_ones(scores.size)))
+    shares = scores.astype(np.float64)
+    np.subtract(shares, greatest, out=shares)
+    exp(shares, shares)
+    return shares, float(shares.sum())
+
+
+def _ones(count: int) -> NDArray[np.float32]:
+    """Return float32 ones: a product with them is a sum, by less code than a sum is."""
+    ones = _ONES.get(count)
+    if ones is None:
+        if len(_ONES) >= _MOST_ONES:
+            _ONES.clear()
+        ones = _ONES[count] = np.ones(count, np.float32)
+    return ones
+
+
+def _greatest(scores: NDArray[Any], best: Any, count: int) -> list[int]:
+    """Return the indices of the greatest scores, in order; of equal ones the lower index comes first.
+
+    Args:
+        scores: [classes].
         best: index of the first of the greatest.
         count: how many indices, at least 1.
     """
-    if count > _FEW:
-        return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
-    kept = {best: values.item(best)}
-    while len(kept) < count:
-        values[best] = -inf
-        best = int(values.argmax())
-        value = values.item(best)
-        if value == -inf:  # of the rest, none is greater than what stands for those found
-            for index, found in kept.items():
-                values[index] = found
-            return [int(index) for index in np.argsort(-values, kind="stable")[:count]]
-        kept[best] = value
-    return list(kept)
+    if count <= _FEW and scores.dtype.kind == "f":
+        left, found = scores.copy(), [int(best)]
+        next_best = left.argmax
+        for _ in range(count - 1):
+            left[best] = -inf
+            best = next_best()
+            found.append(int(best))
+        # Else, of the rest, none is greater than what stands for those found.
+        if count == 1 or left.item(best) != -inf:
+            return found
+    return [int(index) for index in np.argsort(-scores.astype(np.float64), kind="stable")[:count]]

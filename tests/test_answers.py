@@ -51,6 +51,16 @@ def test_any_scores(scores: list[float], top: int, dtype: type) -> None:
     assert [one.probability for one in best] == pytest.approx([shares[i] / math.fsum(shares) for i in order[:top]])
 
 
+@pytest.mark.parametrize("classes", [10, 1000, 20_000])
+@pytest.mark.parametrize("greatest", [-21.0, -19.0, 0.0, 59.0, 61.0, 90.0])
+def test_probabilities_are_as_exact_as_the_scores(classes: int, greatest: float) -> None:
+    scores = np.random.default_rng(classes).normal(0, 5, classes).astype(np.float32)
+    scores += np.float32(greatest) - scores.max()
+    wide = np.exp(scores.astype(np.float64) - float(scores.max()))
+    best = predictions(scores, (), 5)
+    assert [one.probability for one in best] == pytest.approx([wide[one.index] / wide.sum() for one in best], rel=2e-6)
+
+
 def test_great_scores_do_not_overflow() -> None:
     best = predictions(np.array([3e38, -3e38, 3e38], np.float32), (), 3)
     assert [one.probability for one in best] == [0.5, 0.5, 0.0]
