@@ -30,7 +30,7 @@ _SAFE = (-20.0, 60.0)
 _MOST_ONES = 8
 _ONES: dict[int, NDArray[np.float32]] = {}
 
-exp = np.exp
+_exp = np.exp
 
 
 @dataclass(init=False, frozen=True, slots=True)
@@ -103,11 +103,11 @@ def _shares(scores: NDArray[Any], greatest: float) -> tuple[NDArray[Any], float]
         greatest: of them.
     """
     if scores.dtype is _FLOAT32 and _SAFE[0] < greatest < _SAFE[1]:
-        shares = exp(scores)
+        shares = _exp(scores)
         return shares, float(shares.dot(_ones(scores.size)))
     shares = scores.astype(np.float64)
     np.subtract(shares, greatest, out=shares)
-    exp(shares, shares)
+    _exp(shares, shares)
     return shares, float(shares.sum())
 
 

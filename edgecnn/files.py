@@ -29,19 +29,16 @@ def check_folder_takes(folder: Path, *, option: str = "--output", told: Path | N
     Raises:
         UnavailableError: it cannot be made, or not be written to.
     """
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    trial = folder / f".{os.urandom(4).hex()}"
+    # Where it is not there yet, what it would be made in is tried: another process may be making it at this moment.
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    trial = there / f".{os.urandom(4).hex()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         trial.touch()
     except OSError as error:
         raise _cannot_write(told or folder, error, option) from error
     finally:
         with suppress(OSError):
             trial.unlink()
-        for one in made:
-            with suppress(OSError):
-                one.rmdir()
 
 
 def check_writable(path: Path, *, option: str = "--output") -> Path:

@@ -122,18 +122,17 @@ def scan_lines(path: Path) -> Iterator[tuple[int, Line | ResultsError]]:
         raise ResultsError(f"cannot be read: {error.strerror}", path=str(path)) from None
 
 
-def dumps(record: Record | Line, *, sort_keys: bool = False) -> str:
+def dumps(record: Record | Line) -> str:
     """Return the record as one line of JSON, without the newline.
 
     Args:
         record: alone, or with the unknown keys of the line that it was read from.
-        sort_keys: in the order of the alphabet rather than in the record's.
 
     Raises:
         ValueError: a number is not finite.
     """
     plain = with_unknown(to_json(record.record), record.unknown) if isinstance(record, Line) else to_json(record)
-    text = json.dumps(plain, allow_nan=False, separators=(",", ":"), ensure_ascii=False, sort_keys=sort_keys)
+    text = json.dumps(plain, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     # Bytes of a file name that are not UTF-8 are lone surrogates in Python; as escapes they are JSON.
     return text.encode(errors="backslashreplace").decode()
 
@@ -169,22 +168,13 @@ def _from_plain(data: Any) -> Record:
 def _parse(line: bytes, path: Path, number: int) -> Line | ResultsError:
     try:
         data = json.loads(line)
-        return Line(record=_from_plain(data), unknown=_unknown(data))
+        return Line(record=_from_plain(data), unknown=unknown_keys(Record, data))
     except BadInput as error:
         return ResultsError(error.message, path=str(path), line=number, key=_key(error), hint=error.hint)
     except (ValueError, RecursionError) as error:
         if _cut_short(line):
             return CutShort("a record that breaks off", path=str(path), line=number)
         return ResultsError(f"not JSON: {error}", path=str(path), line=number)
-
-
-def _unknown(data: Any) -> Unknown:
-    unknown = unknown_keys(Record, data)
-    try:
-        json.dumps(unknown, allow_nan=False)
-    except ValueError:
-        raise BadInput("record has keys that this version does not know, with numbers that are not finite") from None
-    return unknown
 
 
 def _key(error: BadInput) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -118,6 +119,10 @@ def import_results(folder: Path, output: Path, *, on_foreign: Report) -> Importe
     new: list[Line] = []
     known = 0
     for found in read_all(paths, on_foreign=report):
+        if not _is_json(found.unknown):
+            why = "record has keys that this version does not know, with numbers that are not finite"
+            report(ResultsError(why, path=str(found.path), line=found.line))
+            continue
         content = _content(found)
         if content in seen:
             known += 1
@@ -161,4 +166,14 @@ def _line(found: Found) -> Line:
 
 def _content(found: Found) -> bytes:
     """Return a digest of what a record says, whatever the order and spacing of its line and its version's missing keys."""
-    return hashlib.sha256(dumps(_line(found), sort_keys=bool(found.unknown)).encode()).digest()
+    unknown = json.dumps(found.unknown, sort_keys=True) if found.unknown else ""
+    return hashlib.sha256(f"{dumps(found.record)}{unknown}".encode()).digest()
+
+
+def _is_json(unknown: Unknown) -> bool:
+    """Tell whether values can be written; Python reads numbers that are not finite, and JSON has none."""
+    try:
+        json.dumps(unknown, allow_nan=False)
+    except ValueError:
+        return False
+    return True

@@ -170,9 +170,14 @@ def test_only_records_that_say_the_same_with_unknown_keys_and_all_are_repeated(t
     assert newer_note([]) == ""
 
 
-def test_unknown_keys_that_are_no_json_make_a_foreign_line(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    path.write_text(json.dumps(_of_a_newer_version(carbon_g=float("nan"))) + "\n")
+def test_unknown_keys_that_are_no_json_are_read_and_not_imported(tmp_path: Path) -> None:
+    path = tmp_path / "fleet/r.jsonl"
+    path.parent.mkdir()
+    line = json.dumps(_of_a_newer_version(carbon_g=float("nan")))
+    path.write_text(f"{line}\n{line}\n")
+    assert repeated(read_all([path], on_foreign=_never)) == 1
     foreign: list[ResultsError] = []
-    assert list(read_all([path], on_foreign=foreign.append)) == []
+    done = import_results(path.parent, tmp_path / "all.jsonl", on_foreign=foreign.append)
+    assert (done.added, done.foreign) == (0, 2)
     assert "numbers that are not finite" in foreign[0].message
+    assert (foreign[1].path, foreign[1].line) == (str(path), 2)

@@ -1,4 +1,4 @@
-"""Which subjects that were measured in turn get further rounds: those whose ratio would be told less surely than it could be.
+"""Which subjects that were measured in turn get further rounds: those whose ratios would be told less surely than could be.
 
 A neighbour that comes and goes makes the ratios of rounds differ; it goes on for seconds, so more rounds help where longer
 ones would not. What ends the rounds is how sure a ratio is and never where it lies, and it is looked at only a few times: a
@@ -45,11 +45,19 @@ def steps(rounds: int) -> list[int]:
 
 
 def unsure(subjects: Sequence[InTurn]) -> set[int]:
-    """Return the places of the subjects whose ratio to a like one is less sure than `SURE_ENOUGH`."""
-    alike = (
-        pair for pair in combinations(range(len(subjects)), 2) if len({subjects[place].like for place in pair}) == 1
-    )
-    return {place for pair in alike if not _is_sure(*(subjects[one].medians_ns for one in pair)) for place in pair}
+    """Return the places of all that are like each other where the ratio of any two is less sure than `SURE_ENOUGH`.
+
+    All of them go on, so that their medians are of the same time.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, subject in enumerate(subjects):
+        groups.setdefault(subject.like, []).append(place)
+    return {
+        place
+        for places in groups.values()
+        if not all(_is_sure(*(subjects[one].medians_ns for one in pair)) for pair in combinations(places, 2))
+        for place in places
+    }
 
 
 def _is_sure(first: Sequence[float], second: Sequence[float]) -> bool:

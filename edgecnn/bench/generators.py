@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from edgecnn.errors import BadInput, MissingDependency, UnavailableError, UnknownName, first_line
@@ -49,13 +50,19 @@ def check_load(scenario: str, *, seconds: float, qps: float | None) -> None:
     Raises:
         BadInput: at such a rate it would wait for a second query far beyond the time asked for.
     """
-    if scenario == "server" and qps is not None and qps * seconds < 1:
+    if scenario == "server" and qps is not None and qps * seconds < 1 - 1e-9:
         raise BadInput(
             "qps",
-            f"--qps {1 / seconds:.3g}, or --seconds {1 / qps:.3g}",
+            f"--qps {_rounded_up(1 / seconds)}, or --seconds {_rounded_up(1 / qps)}",
             expected="at least one query within the seconds, as this load generator goes on to the first one after them",
             got=f"{qps:g} a second for {seconds:g} s",
         )
+
+
+def _rounded_up(value: float) -> str:
+    """Return a figure of three digits that is not below a value above 0."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.ceil(value / unit - 1e-9) * unit:.4g}"
 
 
 def load_mlcommons() -> Any:

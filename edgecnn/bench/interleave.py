@@ -190,7 +190,7 @@ class _Group:
         begin, places = rounds, list(range(len(self._all)))
         for count in steps(rounds):
             # Who has left out a round does not come back: block n of each is of round n.
-            places = [place for place in places if self._all[place].alive]
+            places = [place for place in places if self._all[place].alive and not self._all[place].satisfied]
             told = [InTurn(like=self._all[place].like, medians_ns=self._all[place].medians_ns) for place in places]
             places = [places[one] for one in sorted(unsure(told))]
             self._total += count * len(places)

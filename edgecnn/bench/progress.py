@@ -37,9 +37,9 @@ class Progress:
     Attributes:
         elapsed_seconds: since the first worker was started.
         expected_seconds: warm-up and sampling of models that reach their number of runs in time; the start of the
-            workers and loading come on top, so this may be passed.
+            workers, loading and further rounds (`edgecnn.bench.further`) come on top, so this may be passed.
         done: blocks that were measured.
-        total: blocks that there will be, 0 before all subjects are warm.
+        total: blocks that there will be, 0 before all subjects are warm; it grows with further rounds.
         standings: of each subject, in order.
         note: what the user should know, empty otherwise.
     """

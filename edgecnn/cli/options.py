@@ -85,9 +85,11 @@ class WholeSpan(Span):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the length in the unit."""
         length = value if isinstance(value, int) else super().convert(value, param, ctx)
-        if length != int(length):
+        whole = round(length)
+        # 2.01 ms are 2009.9999999999998 us in floating point.
+        if abs(length - whole) > 1e-9 * max(1, whole):
             self.fail(f"expected whole {self.unit}, got {value!r}", param, ctx)
-        return int(length)
+        return whole
 
 
 class Latency(click.ParamType):  # type: ignore[type-arg] # as above
@@ -99,7 +101,7 @@ class Latency(click.ParamType):  # type: ignore[type-arg] # as above
         """Return the nanoseconds, above 0."""
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*", str(value))
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s|m)\s*", str(value))
         # A bare number could be milliseconds as well as seconds.
         if found is None or not float(found[1]):
             self.fail(f"expected a latency above 0 with its unit, such as 20ms or 500us, got {value!r}", param, ctx)

@@ -119,6 +119,12 @@ def unjudged(rows: Sequence[Row], gates: Sequence[Gate]) -> tuple[Unjudged, ...]
             named, why = silent.setdefault(row.title, ({}, {}))
             named.update(dict.fromkeys(passed))
             why.update(dict.fromkeys(row.why))
+    for title in dict.fromkeys(row.title for row in rows):
+        for gate in asked:
+            if not any(row.title == title and _about(row, gate) for row in rows):
+                named, why = silent.setdefault(title, ({}, {}))
+                named[gate] = None
+                why[f"no record says anything about {gate.quantity}"] = None
     return tuple(
         Unjudged(title=title, gates=tuple(named), message="; ".join(why)) for title, (named, why) in silent.items()
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from edgecnn.bench import Progress, make_job, make_plan, measure_interleaved
+from edgecnn.bench.rounds import LEAST_ROUNDS
 from edgecnn.results import Record
 from edgecnn.specs import Artifact
 from edgecnn.tune.candidates import Candidate, FileForm
@@ -35,6 +36,8 @@ def measuring(
 ) -> Measure:
     """Return a function that measures candidates in turn, a few at a time; what fails is a failed record.
 
+    The rounds are as many as were planned: the search has its own time to keep.
+
     Args:
         files: of the candidates' forms.
         seed: of the input values.
@@ -51,7 +54,9 @@ def measuring(
             jobs.append(replace(job, power=power if counts else None))
         found: list[Record] = []
         for start in range(0, len(jobs), MOST_TOGETHER):
-            found += measure_interleaved(jobs[start : start + MOST_TOGETHER], on_progress=on_progress)
+            found += measure_interleaved(
+                jobs[start : start + MOST_TOGETHER], rounds=LEAST_ROUNDS, on_progress=on_progress
+            )
         return found
 
     return measure

@@ -11,7 +11,7 @@ PREFIX = "onnxruntime"
 """How the names of its distributions begin, and the name of its folder."""
 
 # How the folders end that installers keep about packages.
-_ABOUT = (".dist-info", ".egg-info")
+_ABOUT = (".dist_info", ".egg_info")
 
 
 def engine_folders() -> Iterator[importlib.metadata.Distribution]:
@@ -26,7 +26,9 @@ def engine_folders() -> Iterator[importlib.metadata.Distribution]:
         except OSError:  # not there, or an archive, out of which no library is loaded
             continue
         for path in found:
-            if path.name.lower().replace("-", "_").startswith(PREFIX + "_") and path.name.endswith(_ABOUT):
+            name = path.name.lower().replace("-", "_")
+            # A source tree that was built in place has no version in its folder's name.
+            if name.endswith(_ABOUT) and name.startswith((f"{PREFIX}_", f"{PREFIX}.egg_info")):
                 yield importlib.metadata.Distribution.at(path)
 
 

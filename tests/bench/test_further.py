@@ -25,6 +25,12 @@ def test_only_like_subjects_whose_ratio_is_unsure_go_on() -> None:
     assert unsure([still, _subject("a", 1, 0.001, 3), other]) == set()
 
 
+def test_all_that_are_alike_go_on_together() -> None:
+    noisy, still, steady = _subject("a", 1, 0.2, 0), _subject("a", 1.1, 0.001, 1), _subject("a", 1, 0.001, 3)
+    assert unsure([still, steady, noisy]) == {0, 1, 2}
+    assert unsure([still, steady]) == set()
+
+
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.1])
 def test_where_the_ratio_lies_does_not_matter(ratio: float) -> None:
     base = _subject("a", 1, 0.03, 4)

@@ -48,4 +48,11 @@ def test_a_server_with_less_than_one_query_is_refused() -> None:
     with pytest.raises(BadInput, match=r"--qps 0.5, or --seconds 20"):
         check_load("server", seconds=2.0, qps=0.05)
     check_load("server", seconds=2.0, qps=0.5)
+    # What it advises is not refused again, however it is rounded.
+    for tenths in range(2, 600):
+        with pytest.raises(BadInput) as error:
+            check_load("server", seconds=tenths / 10, qps=0.99 / (tenths / 10))
+        qps, seconds = (float(part.split()[1]) for part in (error.value.hint or "").split(", or "))
+        check_load("server", seconds=tenths / 10, qps=qps)
+        check_load("server", seconds=seconds, qps=0.99 / (tenths / 10))
     check_load("single-stream", seconds=0.1, qps=None)

@@ -76,6 +76,8 @@ def test_every_length_of_time_takes_the_same_form() -> None:
         (Span(zero=True), "0", 0.0),
         (WholeSpan("us", zero=True), "100", 100),
         (WholeSpan("us", zero=True), "2ms", 2000),
+        (WholeSpan("us", zero=True), "2.01ms", 2010),
+        (WholeSpan("us", zero=True), "4.06ms", 4060),
     ],
 )
 def test_a_bare_number_is_in_the_options_unit_and_a_unit_in_any(kind: Span, text: str, value: float) -> None:

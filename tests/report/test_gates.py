@@ -172,3 +172,14 @@ def test_a_subject_without_a_partner_is_passed_over_by_every_limit_that_judges_o
     ]
     (found,) = unjudged(rows, parse_limits("latency>3%,memory>3%"))
     assert (found.title, [gate.text for gate in found.gates]) == (rows[2].title, ["latency>3%", "memory>3%"])
+
+
+def test_a_subject_that_says_nothing_about_a_limits_quantity_is_named() -> None:
+    rows = [
+        _row(ratio=1.0, interval=(0.99, 1.01), verdict="same"),
+        _row("energy", ratio=1.0, interval=(0.9, 1.1), verdict="same"),
+        _row(network="unmetered", ratio=1.0, interval=(0.99, 1.01), verdict="same"),
+    ]
+    (found,) = unjudged(rows, parse_limits("latency>3%,energy>5%"))
+    assert (found.title, [gate.text for gate in found.gates]) == (rows[2].title, ["energy>5%"])
+    assert found.message == "no record says anything about energy"

@@ -52,8 +52,12 @@ def test_distributions_that_share_the_folder_are_found(tmp_path: Path, monkeypat
     addon.mkdir()
     (addon / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-extensions\nVersion: 1.0\n")
     (addon / "RECORD").write_text("onnxruntime_extensions/__init__.py,,\n")
+    built = folder / "onnxruntime.egg-info"  # of a source tree, which has the version inside alone
+    built.mkdir()
+    (built / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.0\n")
+    (built / "SOURCES.txt").write_text("onnxruntime/__init__.py\n")
     monkeypatch.setattr(sys, "path", [str(folder)])
-    assert engine_distributions() == ("onnxruntime-directml", "onnxruntime-gpu")
+    assert engine_distributions() == ("onnxruntime", "onnxruntime-directml", "onnxruntime-gpu")
 
 
 def test_what_two_distributions_left_is_said_with_the_way_out(tmp_path: Path) -> None:
