@@ -101,7 +101,7 @@ class Latency(click.ParamType):  # type: ignore[type-arg] # as above
         """Return the nanoseconds, above 0."""
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s|m)\s*", str(value))
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ns|us|ms|s)\s*", str(value))
         # A bare number could be milliseconds as well as seconds.
         if found is None or not float(found[1]):
             self.fail(f"expected a latency above 0 with its unit, such as 20ms or 500us, got {value!r}", param, ctx)
