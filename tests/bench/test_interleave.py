@@ -99,7 +99,7 @@ def test_every_other_round_runs_backwards(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_builds_of_one_network_go_on_until_their_ratio_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(further, "SURE_ENOUGH", 0.0)
+    monkeypatch.setattr(further, "SURE_ENOUGH", -1.0)
     seen: list[Progress] = []
     unsure = measure_interleaved([_job("a"), _job("b"), _job("a")], on_progress=seen.append)
     blocks = [len(_latency(record).blocks) for record in unsure]
@@ -112,7 +112,7 @@ def test_builds_of_one_network_go_on_until_their_ratio_is_sure(monkeypatch: pyte
 
 
 def test_rounds_that_were_asked_for_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(further, "SURE_ENOUGH", 0.0)
+    monkeypatch.setattr(further, "SURE_ENOUGH", -1.0)
     records = measure_interleaved([_job("a"), _job("a")], rounds=3)
     assert [len(_latency(record).blocks) for record in records] == [3, 3]
 
