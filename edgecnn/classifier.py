@@ -112,11 +112,8 @@ class Classifier:
             raise RuntimeError(_CLOSED)
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
-        if isinstance(images, np.ndarray) and images.ndim != 4:
-            single, batch = True, [images]
-        else:
-            single = is_one_image(images)
-            batch = pixels_of([images] if single else images, max_pixels=self.max_pixels)
+        single = is_one_image(images)
+        batch = pixels_of([images] if single else images, max_pixels=self.max_pixels)
         scores = self.scores(batch)
         labels, name = self.artifact.spec.labels, self._session.outputs[0].name
         if labels and scores.shape[1] != len(labels):

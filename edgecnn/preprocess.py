@@ -73,8 +73,7 @@ class Canvas:
         self._normaliser = _Normaliser(spec)
         self._pixels = np.dtype(np.uint8 if spec.in_graph else np.float32)
         height, width = spec.size
-        self._framed = (height, width, spec.channels)
-        self._shape = self._framed if spec.in_graph else (spec.channels, height, width)
+        self._shape = (height, width, spec.channels) if spec.in_graph else (spec.channels, height, width)
         self._kept = np.empty((0, *self._shape), self._pixels)
 
     def prepare(self, images: Sequence[Image] | Image) -> NDArray[np.float32] | Image:
@@ -93,9 +92,7 @@ class Canvas:
             return _stacked([raw_pixels(image, self.spec) for image in images])
         if len(images) == 1:
             # The commonest case: what already is the input of a graph that normalises is not copied.
-            one = images[0]
-            if not (type(one) is np.ndarray and one.shape == self._framed and one.dtype is _UINT8):
-                one = frame(one, self.spec)
+            one = frame(images[0], self.spec)
             if self.spec.in_graph:
                 return one[None]
             out = self._buffer(1)
@@ -132,6 +129,8 @@ def frame(image: Image, spec: Preprocess) -> Image:
     Raises:
         BadInput: an image of another dtype or shape.
     """
+    if type(image) is np.ndarray and image.dtype is _UINT8 and image.shape == (*spec.size, spec.channels):
+        return image
     check_image(image)
     image = _convert_colour(image, spec.channels)
     if image.shape[:2] == spec.size:
