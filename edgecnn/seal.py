@@ -26,7 +26,8 @@ _START = bytes([14 << 3 | 2, len(_ENTRY) + _DIGITS]) + _ENTRY
 SEAL_BYTES = len(_START) + _DIGITS
 """By how much a seal makes a file longer."""
 
-_BLOCK_BYTES = 1 << 18
+# Between blocks the thread waits for the interpreter, which an import holds for milliseconds at a time.
+_BLOCK_BYTES = 1 << 20
 
 
 def seal(content: bytes) -> bytes:

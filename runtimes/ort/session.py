@@ -13,6 +13,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from edgecnn.errors import BadInput, InferenceError, MissingDependency, ProviderFallback, RuntimeUnavailable, first_line
 from edgecnn.onnxmodel.header import unnamed_dimension
 from edgecnn.quiet import Quiet
@@ -33,6 +35,9 @@ _NAMED = 3
 _NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 
 _ACCEPT = "OpenOptions(allow_fallback=True) accepts it"
+
+# More than most weights of a CNN take while an engine repacks them, and far from what shows in the memory of a process.
+_REUSED_BYTES = 1 << 22
 
 
 def check_system() -> None:
@@ -135,6 +140,16 @@ def create_session(
         raise BadInput(f"onnxruntime cannot load {artifact.path}: {first_line(error)}", _fix(artifact)) from error
 
 
+def _reuse_freed_memory() -> None:
+    """Let the allocator give freed blocks of some megabytes to whoever asks next, in place of unmapping each at once.
+
+    While it optimises a graph an engine takes and frees a block per weight. The GNU C library maps those above
+    M_MMAP_THRESHOLD (128 KiB) one by one, and each costs the faults of all its pages. Freeing a mapped block moves the
+    threshold up to its size, mallopt(3); one that is never written to costs nothing itself. Other allocators take no notice.
+    """
+    np.empty(_REUSED_BYTES, np.uint8)
+
+
 def _fix(artifact: Artifact) -> str:
     """Return what to do about a file that the engine does not load: it has no bf16 convolution on this provider."""
     return "--backend openvino runs bf16 files" if artifact.precision == "bf16" else "export it again"
@@ -233,6 +248,8 @@ class OrtSession(Session):
         graph: bytes | None = None,
     ) -> None:
         self._engine = engine
+        if options.arena:
+            _reuse_freed_memory()
         self._session = create_session(engine, artifact, chosen, providers, graph=graph)
         inputs = tuple(tensor_spec(node) for node in self._session.get_inputs())
         outputs = tuple(tensor_spec(node) for node in self._session.get_outputs())

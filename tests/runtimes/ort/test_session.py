@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -149,3 +150,33 @@ def test_the_engines_own_refusal_is_a_fallback() -> None:
     engine = SimpleNamespace(InferenceSession=refuse, __version__="1.23.2")
     with pytest.raises(ProviderFallback, match=r"CUDAExecutionProvider cannot run every node of .*tiny\.onnx"):
         create_session(engine, load_artifact(TINY), None, [("CUDAExecutionProvider", {})])
+
+
+@pytest.mark.parametrize("arena", [True, False])
+def test_an_engine_with_its_arena_may_use_freed_blocks_again(arena: bool) -> None:
+    """Blocks of some megabytes are mapped one by one by a fresh GNU C library, and no longer after a session was made."""
+    code = """
+import ctypes, sys
+import numpy as np
+import edgecnn
+from edgecnn import OpenOptions
+from edgecnn.bench.allocations import _Info
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = _Info
+
+def mapped_for(size):
+    before = mallinfo().hblks
+    block = np.empty(size, np.uint8)
+    return mallinfo().hblks - before
+
+assert mapped_for(1 << 20) == 1
+classifier = edgecnn.load(sys.argv[1], options=OpenOptions(threads=1, arena=sys.argv[2] == "True"))
+print(mapped_for(3 << 20))
+"""
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("no GNU C library of version 2.33 or newer")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(TINY), str(arena)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == (0 if arena else 1)
