@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 else:
     from edgecnn.values import dataclass
 
-# Up to so many classes, looking for the next best is faster than sorting all.
+# Up to so many answers, looking for the next best is faster than sorting all.
 _FEW = 8
 
 _FLOAT32 = np.dtype(np.float32)
 
 # Between these, the exponentials of float32 scores neither overflow, summed over thousands of classes, nor lose a share that is
 # above 1e-28 of the greatest.
-_SAFE = (-20.0, 60.0)
+_LEAST_SAFE, _MOST_SAFE = -20.0, 60.0
 
 _MOST_ONES = 8
 _ONES: dict[int, NDArray[np.float32]] = {}
@@ -72,43 +72,72 @@ def predictions(scores: NDArray[Any], labels: Sequence[str], top: int, *, output
         BadInput: there are labels, and not as many as classes, or `top` is below 1.
         InferenceError: no scores, scores that are no numbers, NaN or infinity among them.
     """
+    count = scores.size
+    if (
+        type(top) is int
+        and 0 < top <= _FEW
+        and top <= count
+        and scores.dtype is _FLOAT32
+        and (not labels or len(labels) == count)
+    ):
+        answer = _of_usual_scores(scores, labels, top)
+        if answer:
+            return answer
+    return _of_any_scores(scores, labels, top, output)
+
+
+def _of_usual_scores(scores: NDArray[np.float32], labels: Sequence[str], top: int) -> list[Prediction]:
+    """Return what `predictions` returns; nothing for scores that need care.
+
+    Few calls of numpy and of Python, none that converts as it goes and none of those that numpy has in Python: after a network
+    has run, each finds the processor's caches without its code.
+
+    Args:
+        scores: [classes].
+        labels: as many, or none.
+        top: at most `_FEW`, and at most as many as classes.
+    """
+    best = scores.argmax()
+    # The first NaN counts as the greatest for argmax, and fails this comparison.
+    if not _LEAST_SAFE < scores.item(best) < _MOST_SAFE:
+        return []
+    shares = _exp(scores)
+    share, total = shares.item, float(shares.dot(_ones(scores.size)))
+    left, answer = scores.copy(), []
+    next_best = left.argmax
+    for _ in range(top):
+        index = int(best)
+        answer.append(Prediction(labels[index] if labels else str(index), index, share(index) / total))
+        if len(answer) == top:
+            break
+        left[best] = -inf
+        best = next_best()
+    # Else, of the rest, none was greater than what stands for those found.
+    return answer if top == 1 or left.item(best) != -inf else []
+
+
+def _of_any_scores(scores: NDArray[Any], labels: Sequence[str], top: int, output: str) -> list[Prediction]:
+    """Return what `predictions` returns, and raise what it raises."""
     if type(top) is not int or top < 1:
         check_whole("top", top)
     if scores.dtype.kind not in "fiu" or scores.size == 0:
         raise InferenceError(f"output {output}: expected scores, got {scores.dtype} {list(scores.shape)}")
     if labels and len(labels) != scores.size:
         raise BadInput("labels", expected=f"{scores.size} names", got=str(len(labels)))
-    # Few calls of numpy, none that converts as it goes and none of those that are written in Python: after a network has run,
-    # each finds the processor's caches without its code.
-    best = scores.argmax()
-    # The first NaN counts as the greatest for argmax, so one look finds all that cannot be.
-    greatest = scores.item(best)
+    wide = scores.astype(np.float64)
+    # A NaN is what max returns where there is one.
+    greatest = float(wide.max())
     if not isfinite(greatest):
         raise InferenceError(
             f"output {output} has {greatest} in it", "weights or arithmetic overflow: edgecnn verify finds where"
         )
-    shares, total = _shares(scores, greatest)
-    share = shares.item
+    shares = _exp(wide - greatest)
+    shares /= shares.sum()
+    best = np.argsort(-wide, kind="stable")[: min(top, scores.size)]
     return [
-        Prediction(labels[index] if labels else str(index), index, share(index) / total)
-        for index in _greatest(scores, best, min(top, scores.size))
+        Prediction(labels[index] if labels else str(index), index, float(shares[index]))
+        for index in (int(one) for one in best)
     ]
-
-
-def _shares(scores: NDArray[Any], greatest: float) -> tuple[NDArray[Any], float]:
-    """Return what each class has of the sum, [classes], and the sum.
-
-    Args:
-        scores: [classes].
-        greatest: of them.
-    """
-    if scores.dtype is _FLOAT32 and _SAFE[0] < greatest < _SAFE[1]:
-        shares = _exp(scores)
-        return shares, float(shares.dot(_ones(scores.size)))
-    shares = scores.astype(np.float64)
-    np.subtract(shares, greatest, out=shares)
-    _exp(shares, shares)
-    return shares, float(shares.sum())
 
 
 def _ones(count: int) -> NDArray[np.float32]:
@@ -119,24 +148,3 @@ def _ones(count: int) -> NDArray[np.float32]:
             _ONES.clear()
         ones = _ONES[count] = np.ones(count, np.float32)
     return ones
-
-
-def _greatest(scores: NDArray[Any], best: Any, count: int) -> list[int]:
-    """Return the indices of the greatest scores, in order; of equal ones the lower index comes first.
-
-    Args:
-        scores: [classes].
-        best: index of the first of the greatest.
-        count: how many indices, at least 1.
-    """
-    if count <= _FEW and scores.dtype.kind == "f":
-        left, found = scores.copy(), [int(best)]
-        next_best = left.argmax
-        for _ in range(count - 1):
-            left[best] = -inf
-            best = next_best()
-            found.append(int(best))
-        # Else, of the rest, none is greater than what stands for those found.
-        if count == 1 or left.item(best) != -inf:
-            return found
-    return [int(index) for index in np.argsort(-scores.astype(np.float64), kind="stable")[:count]]

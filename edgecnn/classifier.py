@@ -112,9 +112,12 @@ class Classifier:
             raise RuntimeError(_CLOSED)
         if top < 1:
             raise BadInput("top", expected="at least 1", got=str(top))
-        single = is_one_image(images)
-        batch = pixels_of([images] if single else images, max_pixels=self.max_pixels)
-        scores = self.scores(batch)
+        exact = self._canvas().of_exact(images) if type(images) is np.ndarray else None
+        if exact is not None:
+            single, scores = True, self._scores_of(exact)
+        else:
+            single = is_one_image(images)
+            scores = self.scores(pixels_of([images] if single else images, max_pixels=self.max_pixels))
         labels, name = self.artifact.spec.labels, self._session.outputs[0].name
         if labels and scores.shape[1] != len(labels):
             raise BadInput(f"{self.artifact.path}: labels", expected=f"{scores.shape[1]} names", got=str(len(labels)))
@@ -131,11 +134,10 @@ class Classifier:
         """
         canvas = self._canvas()
         if canvas.spec.resize_in_graph and len(images) > 1:
-            return np.concatenate([self._scores(canvas, run) for run in runs_of_one_size(images)])
-        return self._scores(canvas, images)
+            return np.concatenate([self._scores_of(canvas.prepare(run)) for run in runs_of_one_size(images)])
+        return self._scores_of(canvas.prepare(images))
 
-    def _scores(self, canvas: Canvas, images: Sequence[Image]) -> NDArray[np.float32]:
-        prepared = canvas.prepare(images)
+    def _scores_of(self, prepared: Array) -> NDArray[np.float32]:
         source = self._session.inputs[0]
         name, fixed = source.name, source.shape[0]
         if isinstance(fixed, str) or fixed == len(prepared):

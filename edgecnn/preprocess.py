@@ -75,6 +75,18 @@ class Canvas:
         height, width = spec.size
         self._shape = (height, width, spec.channels) if spec.in_graph else (spec.channels, height, width)
         self._kept = np.empty((0, *self._shape), self._pixels)
+        # No image has the model's size where the graph scales them.
+        self._exact = () if spec.resize_in_graph else (height, width, spec.channels)
+
+    def of_exact(self, image: NDArray[Any]) -> NDArray[np.float32] | Image | None:
+        """Return what `prepare` returns for one image that needs no fitting to the model's size; None for anything else.
+
+        Args:
+            image: any array.
+        """
+        if image.dtype is not _UINT8 or image.shape != self._exact:
+            return None
+        return self._of_frame(image)
 
     def prepare(self, images: Sequence[Image] | Image) -> NDArray[np.float32] | Image:
         """Return what `edgecnn.preprocess.prepare` returns, in memory that the next call writes to.
@@ -91,14 +103,7 @@ class Canvas:
         if self.spec.resize_in_graph:
             return _stacked([raw_pixels(image, self.spec) for image in images])
         if len(images) == 1:
-            # The commonest case: what already is the input of a graph that normalises is not copied.
-            one = frame(images[0], self.spec)
-            if self.spec.in_graph:
-                return one[None]
-            out = self._buffer(1)
-            channels = one.shape[2]
-            self._normaliser.spread(one.reshape(-1, channels).T, out.reshape(channels, -1))
-            return out
+            return self._of_frame(frame(images[0], self.spec))
         out = self._buffer(len(images))
         for index, image in enumerate(images):
             one = frame(image, self.spec)
@@ -106,6 +111,15 @@ class Canvas:
                 out[index] = one
             else:
                 self._normaliser.fill(one[None], out[index : index + 1])
+        return out
+
+    def _of_frame(self, one: Image) -> NDArray[np.float32] | Image:
+        """Return the input of one frame; what already is that of a graph that normalises is not copied."""
+        if self.spec.in_graph:
+            return one[None]
+        out = self._buffer(1)
+        channels = one.shape[2]
+        self._normaliser.spread(one.reshape(-1, channels).T, out.reshape(channels, -1))
         return out
 
     def _buffer(self, count: int) -> NDArray[Any]:
