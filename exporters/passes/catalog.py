@@ -18,6 +18,7 @@ from edgecnn.exporters.passes.fold_hard_sigmoid import FoldHardSigmoid
 from edgecnn.exporters.passes.fold_norm_forward import FoldNormForward
 from edgecnn.exporters.passes.fold_shuffle import FoldShuffle
 from edgecnn.exporters.passes.gather_hard_swish import GatherHardSwish
+from edgecnn.exporters.passes.group_pixels import GroupPixels
 from edgecnn.exporters.passes.heads import AddArgmax, AddSoftmax, DropSoftmax
 from edgecnn.exporters.passes.norm_to_conv import NormToConv
 from edgecnn.exporters.passes.pad_in_int8 import PadInInt8
@@ -44,8 +45,9 @@ INT8_NAMES: tuple[str, ...] = tuple(step.name for step in INT8_PASSES)
 BYTE_PASSES: tuple[Pass, ...] = (ShiftInInt8(), PadInInt8(), ClipInInt8(), AlignChannels())
 """What the quantizer runs on a graph whose quantizers stand on every edge, in that order; the last for some targets."""
 
-PIXEL_PASSES: tuple[Pass, ...] = (CentrePixels(), ReadBytes())
-"""What lets an int8 graph start with the bytes of an image: before it is quantized, and when all else is done."""
+PIXEL_PASSES: tuple[Pass, ...] = (CentrePixels(), ReadBytes(), GroupPixels())
+"""What lets an int8 graph start with the bytes of an image: the first before it is quantized, the others when all else is
+done."""
 
 HEAD_PASSES: tuple[Pass, ...] = (DropSoftmax(), AddSoftmax(), AddArgmax())
 """What changes the output, and runs only when asked for."""

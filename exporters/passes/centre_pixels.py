@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ _ALIGNMENT = 4
 """Input channels that the direct int8 kernels of ONNX Runtime (MlasConvSym) take at a time."""
 
 _GREATEST = 255
+
+# Of a value in the graph: what lies beyond the image, for passes that come later. It is not written into the file.
+_MEANS = "edgecnn.means"
 
 
 class CentrePixels(Pass):
@@ -66,7 +70,11 @@ class CentrePixels(Pass):
         value = _least_value(padded, missing, _GREATEST - zero)
         for reader in readers:
             _make_up(reader, missing, further, value if reader in padded else 0)
-        node.replace_input_with(0, _floats(node, pixels, further, zero + value))
+        floats = _floats(node, pixels, further, zero + value)
+        if further:
+            bytes_ = floats.producer().inputs[0]  # type: ignore[union-attr]
+            bytes_.meta[_MEANS] = (zero, value, tuple(means))  # type: ignore[union-attr]
+        node.replace_input_with(0, floats)
         node.replace_input_with(1, _scalar(node, float(zero)))
         node.outputs[0].shape = node.inputs[0].shape  # type: ignore[union-attr]
         return True
@@ -92,6 +100,50 @@ def pixel_limits(value: ir.Value) -> tuple[float, float] | None:
         return None
     least = -float(zero.reshape(()))
     return least, least + _GREATEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidenedPixels:
+    """Bytes that got further channels of one value, and what they stand for.
+
+    Attributes:
+        pixels: the model's input, uint8 [N, height, width, channels].
+        size: height and width.
+        channels: of the pixels.
+        widened: channels with the further ones.
+        zero: zero point, from which the graph counts.
+        inside: value of the further channels within the image, counted from there; it is zero beyond.
+        beyond: value of each channel beyond the image, rounded, uint8 [channels].
+    """
+
+    pixels: ir.Value
+    size: tuple[int, int]
+    channels: int
+    widened: int
+    zero: int
+    inside: int
+    beyond: Array
+
+
+def widened_pixels(value: ir.Value | None) -> WidenedPixels | None:
+    """Return what the bytes are that `CentrePixels` widened and a dequantizer reads; None for any other value."""
+    means = value.meta.get(_MEANS) if value is not None else None
+    pixels = value
+    while means is not None and pixels is not None and (node := pixels.producer()) is not None:
+        pixels = node.inputs[0]
+    if value is None or pixels is None or means is None or pixels.shape is None or value.shape is None:
+        return None
+    _, height, width, channels = pixels.shape
+    zero, inside, each = means
+    return WidenedPixels(
+        pixels=pixels,
+        size=(int(height), int(width)),  # type: ignore[arg-type]
+        channels=int(channels),  # type: ignore[arg-type]
+        widened=int(value.shape[1]),  # type: ignore[arg-type]
+        zero=zero,
+        inside=inside,
+        beyond=np.rint(np.asarray(each)).astype(np.uint8),
+    )
 
 
 def _pixels(value: ir.Value | None) -> ir.Value | None:

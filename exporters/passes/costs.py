@@ -25,6 +25,10 @@ class Costs:
         average_element_ns: of QLinearAveragePool, per value and pixel of the window.
         norm_element_ns: of DequantizeLinear, BatchNormalization, QuantizeLinear and the two transpositions around, per value.
         shuffle_element_ns: of a transposition of bytes, per value.
+        widening_pixel_ns: of a further channel for pixels: two transpositions and a Pad of bytes, per pixel.
+        copied_byte_ns: of a Concat, per byte.
+        grouped_products: so many times the products of a first layer take no longer, if it makes several of its outputs as one
+            of more channels.
         least_channels: output channels that the direct kernels (MlasConvSym) work on at a time; with fewer, a convolution of
             several pixels is not quantized.
     """
@@ -39,6 +43,9 @@ class Costs:
     average_element_ns: float
     norm_element_ns: float
     shuffle_element_ns: float
+    widening_pixel_ns: float
+    copied_byte_ns: float
+    grouped_products: float
     least_channels: int
 
     def convolution(self, pixels: int, inputs: int, outputs: int, window: int, groups: int) -> float:
@@ -83,6 +90,19 @@ class Costs:
         """Return nanoseconds of a channel shuffle of that many values: two Reshapes and a Transpose."""
         return 3 * self.node_ns + elements * self.shuffle_element_ns
 
+    def widening(self, pixels: int) -> float:
+        """Return nanoseconds of a further channel for so many pixels."""
+        return 5 * self.node_ns + pixels * self.widening_pixel_ns
+
+    def border(self, sides: int, copied: int) -> float:
+        """Return nanoseconds of constants around an image, of any number of images.
+
+        Args:
+            sides: 1 for rows or columns, 2 for both.
+            copied: bytes that are moved for it.
+        """
+        return 4 * sides * self.node_ns + copied * self.copied_byte_ns
+
 
 INT8_COSTS = Costs(
     multiply_adds_per_ns=330.0,
@@ -95,6 +115,9 @@ INT8_COSTS = Costs(
     average_element_ns=0.64,
     norm_element_ns=0.5,
     shuffle_element_ns=0.25,
+    widening_pixel_ns=2.0,
+    copied_byte_ns=0.05,
+    grouped_products=1.7,
     least_channels=16,
 )
 """Measured with onnxruntime 1.31.1 on an AMD Zen 5 (AVX-512, VNNI), one thread, November 2026: chains of quantized nodes
@@ -110,6 +133,9 @@ between 1 x 1 convolutions, with the node and without it in turn, least of sever
 | pointwise_element_ns | 1 x 1 on 64 at 56 x 56 ... 1024 at 7 x 7 | 0.08 to 0.15 |
 | average_element_ns | 3 x 3 on 128 at 56 x 56 ... 512 at 14 x 14 | 0.61 to 0.72 |
 | norm_element_ns | 128 at 56 x 56 ... 512 at 14 x 14 | 0.43 to 0.54 |
+| widening_pixel_ns | 48 x 48 ... 224 x 224 pixels, from the profile | 1.5 to 2.5 |
+| copied_byte_ns | the same | 0.04 to 0.06 |
+| grouped_products | first layers of 3 x 3 with stride 1 and 2, 5 x 5, 7 x 7 and 11 x 11, 32 to 224 pixels | all gain |
 | shuffle_element_ns | 60 channels at 28 x 28 ... 384 at 7 x 7, 2, 3 and 8 groups | 0.14 to 0.6 |
 
 QLinearGlobalAveragePool costs nothing that could be measured, the same in float with the way there and back 30 to 60

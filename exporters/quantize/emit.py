@@ -12,6 +12,7 @@ from edgecnn.exporters.passes import DropUnused, run_passes
 from edgecnn.exporters.passes.align_channels import AlignChannels
 from edgecnn.exporters.passes.base import Pass, label
 from edgecnn.exporters.passes.bytes_between import ClipInInt8, ShiftInInt8
+from edgecnn.exporters.passes.group_pixels import GroupPixels
 from edgecnn.exporters.passes.pad_in_int8 import PadInInt8
 from edgecnn.exporters.passes.read_bytes import ReadBytes
 from edgecnn.exporters.passes.values import (
@@ -75,7 +76,8 @@ def _last_passes(form: Form) -> tuple[Pass, ...]:
     """Return what follows: work on the bytes themselves is for engines that fuse on edges."""
     on_bytes = (PadInInt8(), ClipInInt8()) if form.edges == "all" else ()
     aligned = (AlignChannels(),) if form.align_channels else ()
-    return (*on_bytes, *aligned, ReadBytes(), DropUnused())
+    grouped = (GroupPixels(),) if GroupPixels.name in form.rewrites else ()
+    return (*on_bytes, *aligned, ReadBytes(), *grouped, DropUnused())
 
 
 class _Quantizers:
