@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,20 +47,32 @@ def _newest_code() -> float:
 
 
 def interleaved(
-    ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int, runs: int
+    opened: Callable[[], AbstractContextManager[tuple[Callable[[], object], Callable[[], object]]]],
+    *,
+    rounds: int,
+    runs: int,
+    openings: int = 4,
 ) -> tuple[float, float]:
-    """Return the medians in ns of two calls, taken in alternating rounds so that both see the same machine."""
+    """Return the medians in ns of two calls, taken in alternating rounds so that both see the same machine.
+
+    Args:
+        opened: gives both calls; it is asked several times, as where the memory of a session lies moves a network by a percent.
+        rounds: in all.
+        runs: of each call in a round.
+        openings: how often.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(3):
-        ours()
-        theirs()
-    for index in range(rounds):
-        for which in (0, 1) if index % 2 else (1, 0):
-            call = (ours, theirs)[which]
-            start = time.perf_counter_ns()
-            for _ in range(runs):
+    for _ in range(openings):
+        with opened() as calls:
+            for call in calls * 3:
                 call()
-            times[which].append((time.perf_counter_ns() - start) / runs)
+            for index in range(rounds // openings):
+                for which in (0, 1) if index % 2 else (1, 0):
+                    call = calls[which]
+                    start = time.perf_counter_ns()
+                    for _ in range(runs):
+                        call()
+                    times[which].append((time.perf_counter_ns() - start) / runs)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
