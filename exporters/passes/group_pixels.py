@@ -8,10 +8,7 @@ Channels last, as ONNX Runtime runs int8 convolutions, neither the bytes before 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +16,8 @@ import onnx_ir as ir
 from edgecnn.exporters.passes.base import Pass
 from edgecnn.exporters.passes.centre_pixels import WidenedPixels, widened_pixels
 from edgecnn.exporters.passes.costs import INT8_COSTS
+from edgecnn.exporters.passes.pixel_border import Border, reshaped
+from edgecnn.exporters.passes.pixel_layout import GROUP, Layout, beside_rows, find_layout, grouped_weights
 from edgecnn.exporters.passes.values import (
     TO_CHANNELS_FIRST,
     Array,
@@ -31,9 +30,6 @@ from edgecnn.exporters.passes.values import (
     only_use,
     unique_name,
 )
-
-_GROUP = 4
-"""Bytes that the direct int8 kernels of ONNX Runtime (MlasConvSym) take as the channels of one pixel, at least."""
 
 _CHANNELS_LAST = (0, 2, 3, 1)
 
@@ -83,33 +79,6 @@ class _Layer:
     size: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    """How rows become groups.
-
-    Attributes:
-        step: groups from one window to the next.
-        together: outputs of one row that are made at once.
-        window: groups that they read.
-        offset: bytes of the first group that lie before the first window.
-        left: bytes that are put before each row.
-        right: bytes that are put behind it.
-        top: rows that are put above.
-        bottom: rows that are put below.
-        groups: of a row with all that.
-    """
-
-    step: int
-    together: int
-    window: int
-    offset: int
-    left: int
-    right: int
-    top: int
-    bottom: int
-    groups: int
-
-
 def _rewrite(node: ir.Node) -> bool:
     layer = _layer(node)
     layout = _layout(layer) if layer is not None else None
@@ -128,31 +97,42 @@ def _layer(node: ir.Node) -> _Layer | None:
     """Return a convolution of widened pixels with all that has to change with it; None for any other."""
     source, weight = (_dequantizer(value) for value in node.inputs[:2])
     quantizer = only_use(node.outputs[0])
-    if source is None or weight is None or not is_op(quantizer, "QuantizeLinear"):
-        return None
-    image = widened_pixels(source.inputs[0])
-    integers = constant(weight.inputs[0])
+    image = widened_pixels(source.inputs[0]) if source is not None else None
+    integers = constant(weight.inputs[0]) if weight is not None else None
     size = dimensions(node.outputs[0])
-    scale = constant(quantizer.inputs[1])  # type: ignore[union-attr]
-    usual = (
-        attribute(node, "group", 1) == 1
-        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
-        and set(attribute(node, "dilations", (1, 1))) == {1}
-    )
-    shared = only_use(source.outputs[0]) is None or only_use(weight.outputs[0]) is None
-    if image is None or integers is None or scale is None or scale.size != 1 or not usual or shared:
+    if source is None or weight is None or quantizer is None or image is None or integers is None or size is None:
         return None
-    if size is None or None in size[1:] or len(size) != 4 or integers.shape[1] != image.widened:
+    others_read = only_use(source.outputs[0]) is None or only_use(weight.outputs[0]) is None
+    if others_read or not _is_plain(node) or not _is_one_scale(quantizer) or integers.shape[1] != image.widened:
+        return None
+    _, _, height, width = size
+    if height is None or width is None:
         return None
     return _Layer(
         node=node,
         image=image,
         source=source,
         weight=weight,
-        quantizer=quantizer,  # type: ignore[arg-type]
+        quantizer=quantizer,
         integers=integers,
-        size=(int(size[2]), int(size[3])),  # type: ignore[arg-type]
+        size=(height, width),
     )
+
+
+def _is_plain(node: ir.Node) -> bool:
+    return (
+        attribute(node, "group", 1) == 1
+        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+        and set(attribute(node, "dilations", (1, 1))) == {1}
+    )
+
+
+def _is_one_scale(quantizer: ir.Node) -> bool:
+    """Tell whether a node quantizes all channels alike, for nobody but nodes."""
+    if not is_op(quantizer, "QuantizeLinear") or quantizer.outputs[0].is_graph_output():
+        return False
+    scale = constant(quantizer.inputs[1])
+    return scale is not None and scale.size == 1
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:
@@ -160,45 +140,24 @@ def _dequantizer(value: ir.Value | None) -> ir.Node | None:
     return producer if is_op(producer, "DequantizeLinear") else None
 
 
-def _layout(layer: _Layer) -> _Layout | None:
-    """Return how rows become groups; None where windows do not begin at the same byte of a group."""
-    channels, (height, width) = layer.image.channels, layer.image.size
-    tall, wide = layer.integers.shape[2:]
-    down, across = attribute(layer.node, "strides", (1, 1))
-    top, before, _, _ = attribute(layer.node, "pads", (0, 0, 0, 0))
-    period = math.lcm(_GROUP, across)
-    together = period // across
-    if layer.size[1] % together:
-        return None
-    periods, step = layer.size[1] // together, period * channels // _GROUP
-    left = -(-channels * before // _GROUP) * _GROUP
-    offset = left - channels * before
-    window = -(-(offset + channels * ((together - 1) * across + wide)) // _GROUP)
-    row = left + channels * width
-    right = ((periods - 1) * step + window) * _GROUP - row
-    if right < 0:
-        right = -row % _GROUP
-    groups = (row + right) // _GROUP
-    if (groups - window) // step + 1 != periods:
-        return None
-    bottom = max(0, (layer.size[0] - 1) * down + tall - top - height)
-    return _Layout(
-        step=step,
-        together=together,
-        window=window,
-        offset=offset,
-        left=left,
-        right=right,
-        top=top,
-        bottom=bottom,
-        groups=groups,
+def _layout(layer: _Layer) -> Layout | None:
+    strides, pads = (
+        attribute(layer.node, name, default) for name, default in (("strides", (1, 1)), ("pads", (0,) * 4))
+    )
+    return find_layout(
+        size=layer.image.size,
+        channels=layer.image.channels,
+        window=layer.integers.shape[2:],
+        strides=strides,
+        pads=pads,
+        results=layer.size,
     )
 
 
-def _gains(layer: _Layer, layout: _Layout) -> bool:
+def _gains(layer: _Layer, layout: Layout) -> bool:
     """Tell whether moving bytes costs more than the border that replaces it, and the products with zeros are few."""
     _, widened, _, wide = layer.integers.shape
-    products = layout.window * _GROUP / (widened * wide)
+    products = layout.window * GROUP / (widened * wide)
     height, width = layer.image.size
     sides = sum(1 for one, other in ((layout.top, layout.bottom), (layout.left, layout.right)) if one or other)
     border = INT8_COSTS.border(sides, sides * height * width * layer.image.channels)
@@ -226,98 +185,30 @@ def _bias(layer: _Layer) -> tuple[Array, Array] | None:
     return (total.astype(np.int32), scale) if limits.min <= total.min() and total.max() <= limits.max else None
 
 
-def _read_groups(layer: _Layer, layout: _Layout) -> None:
+def _read_groups(layer: _Layer, layout: Layout) -> None:
     """Let the convolution read the pixels as groups, with what lies beyond the image around them."""
     image, node = layer.image, layer.source
     channels, (height, width) = image.channels, image.size
-    border, tall = _Border(layer), height + layout.top + layout.bottom
-    rows = _reshaped(node, image.pixels, [height, width * channels])
+    border, tall = Border(node, image.pixels), height + layout.top + layout.bottom
+    rows = reshaped(node, image.pixels, [height, width * channels])
     above = np.tile(image.beyond, width)
     rows = border.put_around(rows, np.tile(above, (layout.top, 1)), np.tile(above, (layout.bottom, 1)), axis=1)
-    before, behind = (np.tile(beside, (tall, 1)) for beside in _beside(image, layout))
+    before, behind = (np.tile(beside, (tall, 1)) for beside in beside_rows(image.beyond, image.zero, layout))
     rows = border.put_around(rows, before, behind, axis=2)
-    grouped = _reshaped(node, rows, [tall, layout.groups, _GROUP])
+    grouped = reshaped(node, rows, [tall, layout.groups, GROUP])
     batch = grouped.shape[0]  # type: ignore[index]
-    shape = ir.Shape([batch, _GROUP, tall, layout.groups])
+    shape = ir.Shape([batch, GROUP, tall, layout.groups])
     moved = insert_before(node, "Transpose", [grouped], {"perm": TO_CHANNELS_FIRST}, wish="pixels_groups", shape=shape)
     node.replace_input_with(0, moved)
     node.outputs[0].shape = shape
 
 
-def _beside(image: WidenedPixels, layout: _Layout) -> tuple[Array, Array]:
-    """Return the bytes that are put before and behind each row; the weights of those that are no pixels are zero."""
-    before = np.full(layout.left, image.zero, np.uint8)
-    pixels = (layout.left - layout.offset) // image.channels
-    before[layout.offset :] = np.tile(image.beyond, pixels)
-    behind = np.resize(image.beyond, layout.right) if layout.right else np.empty(0, np.uint8)
-    return before, behind
-
-
-class _Border:
-    """Puts constants around the rows of a batch of any size."""
-
-    def __init__(self, layer: _Layer) -> None:
-        self._node = layer.source
-        self._pixels = layer.image.pixels
-        self._count: ir.Value | None = None
-
-    def put_around(self, rows: ir.Value, before: Array, behind: Array, *, axis: int) -> ir.Value:
-        """Return [N, rows, bytes] with constant [rows, bytes] on both sides along an axis; empty ones are left out."""
-        assert rows.shape is not None
-        first, last = (self._block(part, rows.shape[0]) if part.size else None for part in (before, behind))
-        parts = [part for part in (first, rows, last) if part is not None]
-        if len(parts) == 1:
-            return rows
-        shape = list(rows.shape)
-        shape[axis] = sum(int(part.shape[axis]) for part in parts)  # type: ignore[index, arg-type, misc]
-        return insert_before(self._node, "Concat", parts, {"axis": axis}, wish="pixels_border", shape=ir.Shape(shape))
-
-    def _block(self, content: Array, batch: Any) -> ir.Value:
-        """Return bytes [rows, bytes] once for each image."""
-        graph = self._node.graph
-        assert isinstance(graph, ir.Graph)
-        shape = ir.Shape([batch, *content.shape])
-        if isinstance(batch, int):
-            block = np.ascontiguousarray(np.broadcast_to(content, (batch, *content.shape)))
-            return add_constant(graph, "pixels_beyond", block)
-        once = add_constant(graph, "pixels_beyond", content[None])
-        sizes = add_constant(graph, "pixels_beyond_size", np.asarray(content.shape, np.int64))
-        wanted = insert_before(
-            self._node, "Concat", [self._batch(), sizes], {"axis": 0}, wish="pixels_beyond_shape", shape=ir.Shape([3])
-        )
-        return insert_before(self._node, "Expand", [once, wanted], wish="pixels_beyond_all", shape=shape)
-
-    def _batch(self) -> ir.Value:
-        """Return how many images there are, int64 [1]."""
-        if self._count is None:
-            attributes = {"start": 0, "end": 1}
-            self._count = insert_before(
-                self._node, "Shape", [self._pixels], attributes, wish="pixels_batch", shape=ir.Shape([1])
-            )
-            self._count.type = ir.TensorType(ir.DataType.INT64)
-        return self._count
-
-
-def _reshaped(node: ir.Node, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-    """Return a value of a batch in another shape, before a node."""
-    assert isinstance(node.graph, ir.Graph) and value.shape is not None
-    wanted = add_constant(node.graph, "pixels_rows_shape", np.asarray([0, *shape], np.int64))
-    return insert_before(node, "Reshape", [value, wanted], wish="pixels_rows", shape=ir.Shape([value.shape[0], *shape]))
-
-
-def _move_weights(layer: _Layer, layout: _Layout, bias: tuple[Array, Array]) -> None:
+def _move_weights(layer: _Layer, layout: Layout, bias: tuple[Array, Array]) -> None:
     """Put weights where the bytes of their window lie, once for each output that is made at once."""
     node, together = layer.node, layout.together
-    across = attribute(node, "strides", (1, 1))[1]
-    outputs, _, tall, wide = layer.integers.shape
-    moved = np.zeros((together, outputs, tall, layout.window * _GROUP), np.int8)
-    for place in range(together):
-        for column in range(wide):
-            first = layout.offset + layer.image.channels * (place * across + column)
-            for channel in range(layer.image.channels):
-                moved[place, :, :, first + channel] = layer.integers[:, channel, :, column]
-    groups = moved.reshape(together * outputs, tall, layout.window, _GROUP).transpose(0, 3, 1, 2)
-    _set_constants(layer.weight, np.ascontiguousarray(groups), together)
+    groups = grouped_weights(layer.integers, layout)
+    tall = groups.shape[2]
+    _set_constants(layer.weight, groups, together)
     layer.weight.outputs[0].shape = ir.Shape(groups.shape)
     total, scale = bias
     _set_bias(layer, np.tile(total, together), np.tile(scale, together) if scale.ndim else scale)
@@ -356,7 +247,7 @@ def _set_bias(layer: _Layer, integers: Array, scale: Array) -> None:
     node.replace_input_with(2, result)
 
 
-def _give_pixels(layer: _Layer, layout: _Layout) -> None:
+def _give_pixels(layer: _Layer, layout: Layout) -> None:
     """Let what reads the convolution's bytes read them as one pixel per output again."""
     result, quantized = layer.node.outputs[0], layer.quantizer.outputs[0]
     graph, shape = layer.node.graph, quantized.shape
@@ -367,7 +258,7 @@ def _give_pixels(layer: _Layer, layout: _Layout) -> None:
     together = ir.Shape([shape[0], outputs * layout.together, tall, wide // layout.together])
     result.name = unique_name(graph, f"{result.name}_grouped")
     result.shape = quantized.shape = together
-    after = readers[0].node
+    after = min((use.node for use in readers), key=list(graph).index)
     last = insert_before(
         after,
         "Transpose",
@@ -376,7 +267,7 @@ def _give_pixels(layer: _Layer, layout: _Layout) -> None:
         wish="pixels_outputs",
         shape=ir.Shape([shape[0], tall, wide // layout.together, outputs * layout.together]),
     )
-    apart = _reshaped(after, last, [tall, wide, outputs])
+    apart = reshaped(after, last, [tall, wide, outputs])
     back = insert_before(after, "Transpose", [apart], {"perm": TO_CHANNELS_FIRST}, wish="pixels_outputs", shape=shape)
     for use in readers:
         use.node.replace_input_with(use.idx, back)
