@@ -75,8 +75,7 @@ class Canvas:
         height, width = spec.size
         self._shape = (height, width, spec.channels) if spec.in_graph else (spec.channels, height, width)
         self._kept = np.empty((0, *self._shape), self._pixels)
-        # No image has the model's size where the graph scales them.
-        self._exact = () if spec.resize_in_graph else (height, width, spec.channels)
+        self._exact = (height, width, spec.channels)
 
     def of_exact(self, image: NDArray[Any]) -> NDArray[np.float32] | Image | None:
         """Return what `prepare` returns for one image that needs no fitting to the model's size; None for anything else.

@@ -89,6 +89,9 @@ def test_what_is_no_scores_is_named(scores: np.ndarray) -> None:
 
 
 def test_labels_must_fit() -> None:
+    for labels in (("a", "b"), ("a", "b", "c", "d")):
+        with pytest.raises(BadInput, match=f"labels: expected 3 names, got {len(labels)}"):
+            predictions(np.zeros(3, np.float32), labels, 1)
     with pytest.raises(BadInput, match="labels: expected 3 names, got 2"):
         predictions(np.zeros(3), ("a", "b"), 1)
     with pytest.raises(BadInput, match="top: expected at least 1, got 0"):

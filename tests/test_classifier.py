@@ -20,7 +20,7 @@ from edgecnn.artifacts import load_artifact
 from edgecnn.classifier import Classifier
 from edgecnn.data import open_dataset
 from edgecnn.errors import BadInput, Contradiction, InferenceError, UnknownName
-from edgecnn.preprocess import prepare
+from edgecnn.preprocess import Canvas, prepare
 from edgecnn.runtimes import OpenOptions
 from edgecnn.runtimes.base import Array, Feeds
 from edgecnn.specs import SPEC_KEY, Preprocess, TensorSpec
@@ -83,6 +83,7 @@ def test_a_file_for_several_images_takes_any_number(tmp_path: Path) -> None:
         np.zeros((3, 8, 8), np.uint8),
         np.zeros((0, 8), np.uint8),
         np.zeros(8, np.uint8),
+        np.asarray(5, np.uint8),
         np.zeros((0, 8, 8, 3), np.uint8),
         np.zeros((1, 1, 8, 8, 3), np.uint8),
         [],
@@ -95,7 +96,18 @@ def test_a_file_for_several_images_takes_any_number(tmp_path: Path) -> None:
         ["no-such-shoe.png"],
     ],
     ids=[
-        *("float", "NaN", "channels", "channels first", "empty", "a row", "empty batch", "5 dimensions", "none"),
+        *(
+            "float",
+            "NaN",
+            "channels",
+            "channels first",
+            "empty",
+            "a row",
+            "a pixel",
+            "empty batch",
+            "5 dimensions",
+            "none",
+        ),
         *("missing file", "not an image", "nothing", "a number", "bytes", "numbers", "missing files"),
     ],
 )
@@ -203,6 +215,23 @@ def test_views_of_larger_images_are_images() -> None:
         frozen = whole.copy()
         frozen.flags.writeable = False
         assert classifier.classify(frozen) == classifier.classify(whole)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "uint16", ">u2", "float32", "float64"])
+def test_arrays_of_exactly_the_models_size_are_looked_at_too(dtype: str) -> None:
+    with (
+        edgecnn.load(TINY) as classifier,
+        pytest.raises(BadInput, match=r"image: expected uint8 \[height, width, 1, 3 or 4\]"),
+    ):
+        classifier.classify(np.zeros((8, 8, 1), dtype))
+
+
+def test_an_image_of_exactly_the_models_size_goes_straight_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = np.random.default_rng(3).integers(0, 256, (8, 8, 1), np.uint8)
+    with edgecnn.load(TINY) as classifier:
+        expected = classifier.classify([exact])[0]
+        monkeypatch.setattr(Canvas, "prepare", None)
+        assert classifier.classify(exact) == expected
 
 
 def test_top_is_never_more_than_the_classes() -> None:

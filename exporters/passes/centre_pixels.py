@@ -70,11 +70,10 @@ class CentrePixels(Pass):
         value = _least_value(padded, missing, _GREATEST - zero)
         for reader in readers:
             _make_up(reader, missing, further, value if reader in padded else 0)
-        floats = _floats(node, pixels, further, zero + value)
+        moved = _channels_moved(node, pixels, further, zero + value)
         if further:
-            bytes_ = floats.producer().inputs[0]  # type: ignore[union-attr]
-            bytes_.meta[_MEANS] = (zero, value, tuple(means))  # type: ignore[union-attr]
-        node.replace_input_with(0, floats)
+            moved.meta[_MEANS] = (zero, value, tuple(means))
+        node.replace_input_with(0, _cast(node, moved))
         node.replace_input_with(1, _scalar(node, float(zero)))
         node.outputs[0].shape = node.inputs[0].shape  # type: ignore[union-attr]
         return True
@@ -226,15 +225,17 @@ def _make_up(node: ir.Node, missing: Array, further: int, value: int) -> None:
         set_constant(node, 2, (bias + lacking.reshape(len(weight), -1).sum(axis=1)).astype(np.float32))
 
 
-def _floats(node: ir.Node, pixels: ir.Value, further: int, value: int) -> ir.Value:
-    """Return the pixels as floats [N, channels, height, width], further channels of one value added."""
+def _channels_moved(node: ir.Node, pixels: ir.Value, further: int, value: int) -> ir.Value:
+    """Return the bytes [N, channels, height, width], further channels of one value added."""
     old = node.inputs[0]
     assert old is not None and old.shape is not None
     if further:
-        result = _widened(node, pixels, old.shape, further, value)
-    else:
-        result = _step(node, "Transpose", pixels, list(old.shape), perm=TO_CHANNELS_FIRST)
-    cast = _step(node, "Cast", result, list(result.shape or ()), to=ir.DataType.FLOAT.value)
+        return _widened(node, pixels, old.shape, further, value)
+    return _step(node, "Transpose", pixels, list(old.shape), perm=TO_CHANNELS_FIRST)
+
+
+def _cast(node: ir.Node, value: ir.Value) -> ir.Value:
+    cast = _step(node, "Cast", value, list(value.shape or ()), to=ir.DataType.FLOAT.value)
     cast.type = ir.TensorType(ir.DataType.FLOAT)
     return cast
 

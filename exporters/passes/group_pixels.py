@@ -28,7 +28,6 @@ from edgecnn.exporters.passes.values import (
     insert_before,
     is_op,
     only_use,
-    unique_name,
 )
 
 _CHANNELS_LAST = (0, 2, 3, 1)
@@ -66,7 +65,7 @@ class _Layer:
         source: the dequantizer of these.
         weight: the dequantizer of its weights.
         quantizer: of its result.
-        integers: the weights, int8 [outputs, widened channels, height, width].
+        weights: int8 [outputs, widened channels, height, width].
         size: height and width of the result.
     """
 
@@ -75,7 +74,7 @@ class _Layer:
     source: ir.Node
     weight: ir.Node
     quantizer: ir.Node
-    integers: Array
+    weights: Array
     size: tuple[int, int]
 
 
@@ -94,7 +93,10 @@ def _rewrite(node: ir.Node) -> bool:
 
 
 def _layer(node: ir.Node) -> _Layer | None:
-    """Return a convolution of widened pixels with all that has to change with it; None for any other."""
+    """Return a convolution of widened pixels with all that has to change with it; None for any other.
+
+    `CentrePixels` widens for convolutions of one group with stated padding alone.
+    """
     source, weight = (_dequantizer(value) for value in node.inputs[:2])
     quantizer = only_use(node.outputs[0])
     image = widened_pixels(source.inputs[0]) if source is not None else None
@@ -103,7 +105,8 @@ def _layer(node: ir.Node) -> _Layer | None:
     if source is None or weight is None or quantizer is None or image is None or integers is None or size is None:
         return None
     others_read = only_use(source.outputs[0]) is None or only_use(weight.outputs[0]) is None
-    if others_read or not _is_plain(node) or not _is_one_scale(quantizer) or integers.shape[1] != image.widened:
+    dilated = set(attribute(node, "dilations", (1, 1))) != {1}
+    if others_read or dilated or not _is_one_scale(quantizer) or integers.shape[1] != image.widened:
         return None
     _, _, height, width = size
     if height is None or width is None:
@@ -114,16 +117,8 @@ def _layer(node: ir.Node) -> _Layer | None:
         source=source,
         weight=weight,
         quantizer=quantizer,
-        integers=integers,
+        weights=integers,
         size=(height, width),
-    )
-
-
-def _is_plain(node: ir.Node) -> bool:
-    return (
-        attribute(node, "group", 1) == 1
-        and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
-        and set(attribute(node, "dilations", (1, 1))) == {1}
     )
 
 
@@ -147,7 +142,7 @@ def _layout(layer: _Layer) -> Layout | None:
     return find_layout(
         size=layer.image.size,
         channels=layer.image.channels,
-        window=layer.integers.shape[2:],
+        kernel=layer.weights.shape[2:],
         strides=strides,
         pads=pads,
         results=layer.size,
@@ -156,7 +151,7 @@ def _layout(layer: _Layer) -> Layout | None:
 
 def _gains(layer: _Layer, layout: Layout) -> bool:
     """Tell whether moving bytes costs more than the border that replaces it, and the products with zeros are few."""
-    _, widened, _, wide = layer.integers.shape
+    _, widened, _, wide = layer.weights.shape
     products = layout.window * GROUP / (widened * wide)
     height, width = layer.image.size
     sides = sum(1 for one, other in ((layout.top, layout.bottom), (layout.left, layout.right)) if one or other)
@@ -173,7 +168,7 @@ def _bias(layer: _Layer) -> tuple[Array, Array] | None:
     if scales[0] is None or scales[1] is None:
         return None
     scale = np.asarray(scales[0] * scales[1], np.float32)
-    total = layer.integers[:, layer.image.channels :].astype(np.int64).sum(axis=(1, 2, 3)) * layer.image.inside
+    total = layer.weights[:, layer.image.channels :].astype(np.int64).sum(axis=(1, 2, 3)) * layer.image.inside
     inputs = layer.node.inputs
     if len(inputs) > 2 and inputs[2] is not None:
         source = _dequantizer(inputs[2])
@@ -206,7 +201,7 @@ def _read_groups(layer: _Layer, layout: Layout) -> None:
 def _move_weights(layer: _Layer, layout: Layout, bias: tuple[Array, Array]) -> None:
     """Put weights where the bytes of their window lie, once for each output that is made at once."""
     node, together = layer.node, layout.together
-    groups = grouped_weights(layer.integers, layout)
+    groups = grouped_weights(layer.weights, layout)
     tall = groups.shape[2]
     _set_constants(layer.weight, groups, together)
     layer.weight.outputs[0].shape = ir.Shape(groups.shape)
@@ -252,11 +247,10 @@ def _give_pixels(layer: _Layer, layout: Layout) -> None:
     result, quantized = layer.node.outputs[0], layer.quantizer.outputs[0]
     graph, shape = layer.node.graph, quantized.shape
     assert isinstance(graph, ir.Graph) and shape is not None
-    outputs = len(layer.integers)
+    outputs = len(layer.weights)
     tall, wide = layer.size
     readers = tuple(quantized.uses())
     together = ir.Shape([shape[0], outputs * layout.together, tall, wide // layout.together])
-    result.name = unique_name(graph, f"{result.name}_grouped")
     result.shape = quantized.shape = together
     after = min((use.node for use in readers), key=list(graph).index)
     last = insert_before(

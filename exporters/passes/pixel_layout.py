@@ -48,7 +48,7 @@ def find_layout(
     *,
     size: tuple[int, int],
     channels: int,
-    window: tuple[int, ...],
+    kernel: tuple[int, ...],
     strides: tuple[int, ...],
     pads: tuple[int, ...],
     results: tuple[int, int],
@@ -58,12 +58,12 @@ def find_layout(
     Args:
         size: height and width of the image.
         channels: of a pixel.
-        window: height and width.
+        kernel: height and width.
         strides: down and across.
         pads: top, left, bottom, right.
         results: height and width of the output.
     """
-    (height, width), (tall, wide), (down, across) = size, window, strides
+    (height, width), (tall, wide), (down, across) = size, kernel, strides
     top, before = pads[:2]
     period = math.lcm(GROUP, across)
     together = period // across
@@ -72,20 +72,20 @@ def find_layout(
     periods, step = results[1] // together, period * channels // GROUP
     left = -(-channels * before // GROUP) * GROUP
     offset = left - channels * before
-    held = -(-(offset + channels * ((together - 1) * across + wide)) // GROUP)
+    window = -(-(offset + channels * ((together - 1) * across + wide)) // GROUP)
     row = left + channels * width
-    right = ((periods - 1) * step + held) * GROUP - row
+    right = ((periods - 1) * step + window) * GROUP - row
     if right < 0:
         right = -row % GROUP
     groups = (row + right) // GROUP
-    if (groups - held) // step + 1 != periods:
+    if (groups - window) // step + 1 != periods:
         return None
     return Layout(
         channels=channels,
         across=across,
         together=together,
         step=step,
-        window=held,
+        window=window,
         offset=offset,
         left=left,
         right=right,
