@@ -83,7 +83,8 @@ def compare_on_random(model: Side, reference: Side, *, seed: int = 0, count: int
     """Return how far two forms are apart on random inputs.
 
     These are pictures of random pixels where both forms say how an image becomes their input, so that they lie in the range
-    that an int8 form was made for; otherwise standard normal values, or any byte where the forms take bytes.
+    that an int8 form was made for, of several sizes where one of the forms scales them itself; otherwise standard normal
+    values, or any byte where the forms take bytes.
 
     Raises:
         BadInput: inputs or outputs of different shape or type, or different fixed batches.
@@ -106,8 +107,8 @@ def answers_on_images(
 ) -> Iterator[tuple[Answers, Answers]]:
     """Yield the outputs of two forms for the same images, at most so many at a time; see `compare_on_images`."""
     size = _batch_size(model, reference, most)
-    scaling = any(side.preprocess is not None and side.preprocess.resize_in_graph for side in (model, reference))
-    feeds = [_feeds(side, split, size, of_one_size=scaling) for side in (model, reference)]
+    scaled = _any_scales(model, reference)
+    feeds = [_feeds(side, split, size, of_one_size=scaled) for side in (model, reference)]
     done = 0
     for (mine, labels), (theirs, _) in zip(*feeds, strict=True):
         count = len(labels)
@@ -122,7 +123,7 @@ def answers_on_random(
     """Yield the outputs of two forms for the same random inputs, at most so many at a time; see `compare_on_random`."""
     generator = np.random.default_rng(seed)
     if model.preprocess is not None and reference.preprocess is not None:
-        pictures = _random_pictures(generator, count, model.preprocess)
+        pictures = _random_pictures(generator, count, model.preprocess, scaled=_any_scales(model, reference))
         yield from answers_on_images(model, reference, pictures, most=most)
         return
     size = _batch_size(model, reference, most)
@@ -284,12 +285,29 @@ def _random(generator: np.random.Generator, size: int, source: TensorSpec) -> Ar
     return generator.standard_normal(shape, np.float32)
 
 
-def _random_pictures(generator: np.random.Generator, count: int, preprocess: Preprocess) -> Split:
-    """Return pictures of the model's size, their pixels between a random darkest and brightest value of each."""
-    shape = (count, *preprocess.size, preprocess.channels)
-    ends = np.sort(generator.integers(0, 256, (2, count, 1, 1, 1)), axis=0)
-    pixels = ends[0] + generator.random(shape, np.float32) * (ends[1] - ends[0])
-    return Split("random", pixels.astype(np.uint8), np.zeros(count, np.int64), trained=False)
+def _any_scales(model: Side, reference: Side) -> bool:
+    return any(side.preprocess is not None and side.preprocess.resize_in_graph for side in (model, reference))
+
+
+def _random_pictures(generator: np.random.Generator, count: int, preprocess: Preprocess, *, scaled: bool) -> Split:
+    """Return pictures whose pixels lie between a random darkest and brightest value of each.
+
+    They have the model's size, or also others where a file is to scale them: one of exactly that size is never scaled.
+    """
+    height, width = preprocess.size
+    sizes = [
+        (height, width),
+        (2 * height, 2 * width),
+        (height + height // 3, 2 * width),
+        (3 * height, width + width // 2),
+    ]
+    pictures = []
+    for index in range(count):
+        low, high = np.sort(generator.integers(0, 256, 2))
+        size = sizes[index * len(sizes) // count] if scaled else preprocess.size
+        noise = generator.random((*size, preprocess.channels), np.float32)
+        pictures.append((low + noise * (high - low)).astype(np.uint8))
+    return Split("random", pictures, np.zeros(count, np.int64), trained=False)
 
 
 def _shape_text(spec: TensorSpec) -> str:

@@ -17,6 +17,7 @@ from edgecnn.exporters.sqnr import LayerReport, compare_layers
 from edgecnn.exporters.stated import AccuracyCheck, Verdict, check_accuracy, not_applicable
 from edgecnn.exporters.verifyoptions import PUBLISHED, TORCH, VerifyOptions, is_module_name
 from edgecnn.runtimes import OpenOptions, open_session
+from edgecnn.seal import has_seal, is_sealed
 from edgecnn.specs import Artifact, Precision
 
 Progress = Callable[[str, int, int], None]
@@ -30,6 +31,9 @@ SCALED_TOLERANCE = 1e-2
 
 NOT_JUDGED = "other precisions on random inputs: give --tolerance, or --data with images that the model is for"
 """Why nothing holds there by itself: what int8 loses depends on what it is shown."""
+
+STRANGE_IMAGES = "other precisions on images that the model was not trained for: give --tolerance"
+"""The same of a set that accuracy does not apply to."""
 
 LEAST_SQNR_DB = 6.0
 """Of other forms on images that the model was trained for: noise of half the signal. Eight bits leave 20 to 30 dB behind a few
@@ -73,6 +77,7 @@ class Verification:
 
     Attributes:
         path: the file.
+        changed: whether edgecnn wrote the file and something changed it later: its check sum does not fit.
         network: network and variant in one word.
         precision: of the file.
         backend: what ran it.
@@ -82,6 +87,7 @@ class Verification:
     """
 
     path: Path
+    changed: bool = False
     network: str
     precision: Precision
     backend: str
@@ -116,21 +122,22 @@ def verify(
         BadInput: the file and the images, or the file and its reference, do not fit each other.
     """
     accuracy = _accuracy(artifact, options, evaluation, on_progress)
-    images = evaluation if evaluation is not None and _serves(accuracy, evaluation) else None
     parity = layers = None
     if options.has_reference:
-        parity = _parity(artifact, options, images, on_progress)
+        familiar = evaluation is not None and _serves(accuracy, evaluation)
+        parity = _parity(artifact, options, evaluation, on_progress, familiar=familiar)
     if options.layers:
         layers = compare_layers(
             artifact,
             load_artifact(options.against),
-            images,
+            evaluation,
             backend=options.backend,
             threads=options.threads,
             seed=options.seed,
             on_progress=partial(on_progress, "layers"),
         )
     return Verification(
+        changed=has_seal(artifact.path) and not is_sealed(artifact.path),
         path=artifact.path,
         network=artifact.spec.title,
         precision=artifact.precision,
@@ -142,7 +149,7 @@ def verify(
 
 
 def _serves(accuracy: AccuracyCheck | None, evaluation: Dataset) -> bool:
-    """Tell whether outputs are compared on these images: those that accuracy was measured on, or images without labels."""
+    """Tell whether outputs are judged on these images: those that accuracy was measured on, or images without labels."""
     return (accuracy is not None and accuracy.measured is not None) or not evaluation.labels
 
 
@@ -212,7 +219,7 @@ def _why_no_data(artifact: Artifact) -> str:
 
 
 def _parity(
-    artifact: Artifact, options: VerifyOptions, evaluation: Dataset | None, on_progress: Progress
+    artifact: Artifact, options: VerifyOptions, evaluation: Dataset | None, on_progress: Progress, *, familiar: bool
 ) -> ParityCheck:
     with _open_side(artifact, options) as side, _open_reference(artifact, options) as (reference, precision):
         if evaluation is None:
@@ -220,12 +227,14 @@ def _parity(
         else:
             progress = partial(on_progress, "compare")
             difference = compare_on_images(side, reference, images_to_compare(evaluation), on_progress=progress)
-        apart = _scales(side) != _scales(reference) and evaluation is not None
+        apart = _scales(side) != _scales(reference)
     both_float = artifact.precision == precision == "fp32"
     between = SCALED_TOLERANCE if apart else DEFAULT_TOLERANCE
     tolerance = between if options.tolerance is None and both_float else options.tolerance
-    least_sqnr_db = LEAST_SQNR_DB if tolerance is None and evaluation is not None else None
+    least_sqnr_db = LEAST_SQNR_DB if tolerance is None and familiar else None
     verdict, reason = _parity_verdict(difference, tolerance, least_sqnr_db)
+    if reason == NOT_JUDGED and evaluation is not None:
+        reason = STRANGE_IMAGES
     return ParityCheck(
         reference=reference.name,
         inputs="random" if evaluation is None else evaluation.name,

@@ -82,7 +82,8 @@ def verify(
       int8 and fp32   with --data, noise above half of what the answers differ by
                       from image to image (below 6 dB), unless every image keeps its
                       first class and no output is off by more than 2% of the greatest;
-                      on random inputs they are not judged: give --tolerance or --data
+                      on random inputs, and on images of another kind than it was
+                      trained for, they are not judged: give --tolerance or --data
       any             an output that is not finite
     Accuracy does not apply to random weights and to other data sets.
 
@@ -169,6 +170,11 @@ def _show(results: Sequence[Verification]) -> None:
         f"{one.path.name}: accuracy {one.accuracy.verdict}: {one.accuracy.reason}"
         for one in results
         if one.accuracy and one.accuracy.reason
+    ]
+    notes += [
+        f"{one.path.name} has changed since edgecnn wrote it: its check sum does not fit"
+        for one in results
+        if one.changed
     ]
     notes += [
         f"{one.path.name}: outputs not judged: {one.parity.reason}"

@@ -38,6 +38,7 @@ from edgecnn.exporters.resizegraph import longest, resize_graph
 from edgecnn.exporters.resizing import MOST_STEPS, check_resize, put_resize_in, take_resize_out
 from edgecnn.exporters.scaling import framed_input
 from edgecnn.exporters.targets import parse_targets
+from edgecnn.exporters.verify import VerifyOptions, verify
 from edgecnn.preprocess import frame
 from edgecnn.runtimes import open_session
 from edgecnn.specs import Preprocess
@@ -208,6 +209,19 @@ def test_answers_are_those_of_scaling_outside(tiny: Path, image_file: Path, tmp_
         with edgecnn.Batcher(inside, max_wait_ms=20) as batcher:
             futures = [batcher.submit(path) for path in (*paths, *paths)]
             assert [future.result() for future in futures] == [*together, *together]
+
+
+def test_verify_looks_at_the_resize_on_random_pictures_too(tiny: Path, image_file: Path, tmp_path: Path) -> None:
+    options = VerifyOptions(against=str(tiny))
+    assert verify(load_artifact(image_file), options).verdict == "ok"
+    model = ir.load(image_file)
+    for node in model.graph:
+        if node.op_type == "Resize":
+            node.attributes["mode"] = ir.AttrString("mode", "nearest")
+            for name in ("antialias", "exclude_outside", "cubic_coeff_a"):
+                node.attributes.pop(name, None)
+    ir.save(model, tmp_path / "other.onnx")
+    assert verify(load_artifact(tmp_path / "other.onnx"), options).verdict == "fail"
 
 
 def test_images_of_two_sizes_are_no_batch(image_file: Path) -> None:

@@ -20,7 +20,7 @@ from edgecnn.exporters.compare import Side, answers_on_random, measure_differenc
 from edgecnn.exporters.onnxfile import stamp, write_model
 from edgecnn.exporters.quantize import QuantizeConfig, quantize
 from edgecnn.exporters.stated import check_accuracy, check_fit, why_not_applicable
-from edgecnn.exporters.verify import VerifyOptions, hold, verify
+from edgecnn.exporters.verify import STRANGE_IMAGES, VerifyOptions, hold, verify
 from edgecnn.preprocess import prepare
 from edgecnn.runtimes import open_session
 from edgecnn.specs import Accuracy, Artifact, TensorSpec
@@ -422,3 +422,32 @@ def test_what_is_not_of_the_zoo_has_no_torch_form(tiny: Path) -> None:
     pytest.importorskip("torch")
     with pytest.raises(BadInput, match="no network of the zoo"):
         verify(load_artifact(tiny), VerifyOptions(against="torch"))
+
+
+def test_images_that_were_given_are_what_outputs_are_compared_on(tiny: Path, write: Write, quarters: Quarters) -> None:
+    """Also where accuracy does not apply to them."""
+    other = replace(quarters, name="folder:other", labels=("e", "f", "g", "h"))
+    result = verify(write(), VerifyOptions(against=str(tiny)), evaluation=other)
+    assert result.accuracy is not None
+    assert result.accuracy.verdict == "not applicable"
+    assert result.parity is not None
+    assert (result.parity.inputs, result.parity.difference.inputs) == ("folder:other", len(quarters.images))
+    assert (result.verdict, result.changed) == ("ok", False)
+
+
+def test_int8_is_not_judged_on_images_of_another_kind(
+    tiny: Path, quarters: Quarters, images: Images, tmp_path: Path
+) -> None:
+    quantize(tiny, tmp_path / "int8.onnx", calibration=images)
+    other = replace(quarters, name="folder:other", labels=("e", "f", "g", "h"))
+    options = VerifyOptions(against=str(tiny))
+    result = verify(load_artifact(tmp_path / "int8.onnx"), options, evaluation=other)
+    assert result.parity is not None
+    assert (result.verdict, result.parity.inputs, result.parity.reason) == ("reported", "folder:other", STRANGE_IMAGES)
+
+
+def test_a_file_that_was_changed_is_told(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "changed.onnx").write_bytes(tiny.read_bytes().replace(b"quarters", b"quartets"))
+    options = VerifyOptions(against=str(tiny))
+    assert verify(load_artifact(tmp_path / "changed.onnx"), options).changed
+    assert not verify(load_artifact(tiny), options).changed
