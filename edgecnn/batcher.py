@@ -72,6 +72,13 @@ class Batcher:
             check_whole(name, value)
         if not isinstance(max_wait_ms, (int, float)) or not 0 <= max_wait_ms < math.inf:
             raise BadInput("max_wait_ms", expected="a number of at least 0", got=str(max_wait_ms))
+        if not hasattr(classifier, "inputs"):
+            raise BadInput(
+                "classifier",
+                "edgecnn.load(path) makes one",
+                expected="a Classifier or a Pool",
+                got=repr(classifier)[:40],
+            )
         self._classifier = classifier
         self._images: ImagePath | None = None
         self._clock = clock
@@ -100,8 +107,7 @@ class Batcher:
             Overloaded: the queue is full; nothing was queued.
             RuntimeError: the batcher is closed.
         """
-        if top < 1:
-            raise BadInput("top", expected="at least 1", got=str(top))
+        check_whole("top", top)
         # A full queue says so before the work on the image is done.
         self._workers.admit(block_s)
         images = self._image_path()

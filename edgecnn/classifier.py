@@ -110,14 +110,14 @@ class Classifier:
         """
         if self._closed:
             raise RuntimeError(_CLOSED)
-        if top < 1:
-            raise BadInput("top", expected="at least 1", got=str(top))
+        if type(top) is not int or top < 1:
+            check_whole("top", top)
         exact = self._canvas().of_exact(images) if type(images) is np.ndarray else None
         if exact is not None:
             single, scores = True, self._scores_of(exact)
         else:
             single = is_one_image(images)
-            scores = self.scores(pixels_of([images] if single else images, max_pixels=self.max_pixels))
+            scores = self._scores(pixels_of([images] if single else images, max_pixels=self.max_pixels))
         labels, name = self.artifact.spec.labels, self._session.outputs[0].name
         if labels and scores.shape[1] != len(labels):
             raise BadInput(f"{self.artifact.path}: labels", expected=f"{scores.shape[1]} names", got=str(len(labels)))
@@ -125,13 +125,24 @@ class Classifier:
             return predictions(scores[0], labels, top, output=name)
         return [predictions(row, labels, top, output=name) for row in scores]
 
-    def scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Return the raw scores (logits), float32 [N, classes], of uint8 images.
+    def scores(self, images: Iterable[OneImage]) -> NDArray[np.float32]:
+        """Return the raw scores (logits), float32 [N, classes], of several images, each as for `classify`.
 
         Raises:
-            BadInput: a file that does not say how to prepare images.
+            BadInput: what is no image, no image at all, or a file that does not say how to prepare images.
+            MissingDependency: a path was given and Pillow is not installed.
+            InferenceError: the engine failed.
             RuntimeError: the classifier is closed.
         """
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+        if is_one_image(images):
+            raise BadInput(
+                "images", expected="several: a list of them, or uint8 [N, height, width, C]", got="one image"
+            )
+        return self._scores(pixels_of(images, max_pixels=self.max_pixels))
+
+    def _scores(self, images: Sequence[Image]) -> NDArray[np.float32]:
         canvas = self._canvas()
         if canvas.spec.resize_in_graph and len(images) > 1:
             return np.concatenate([self._scores_of(canvas.prepare(run)) for run in runs_of_one_size(images)])

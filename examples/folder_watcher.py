@@ -26,7 +26,7 @@ def label(classifier: edgecnn.Classifier, path: Path) -> None:
         best = classifier.classify(path, top=1)[0]
         print(f"{path}\t{best.label}\t{best.probability:.3f}", flush=True)
     except edgecnn.EdgecnnError as error:
-        print(f"{path}: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
 
 
 def main() -> None:

@@ -294,8 +294,10 @@ def test_bad_feeds_fail_alone(session: Doubling, feeds: dict[str, Array]) -> Non
     assert batcher.stats().submitted == 0
 
 
-@pytest.mark.parametrize("options", [{"top": 0}, {"deadline_s": 0}, {"deadline_s": float("nan")}, {"deadline_s": -1.0}])
-def test_bad_options_of_a_request(options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"top": 0}, {"top": "3"}, {"deadline_s": 0}, {"deadline_s": float("nan")}, {"deadline_s": -1.0}]
+)
+def test_bad_options_of_a_request(options: dict[str, object]) -> None:
     with edgecnn.load(TINY) as single, Batcher(single) as batcher, pytest.raises(BadInput):
         batcher.submit(np.zeros((8, 8), np.uint8), **options)  # type: ignore[arg-type]
 
@@ -304,6 +306,11 @@ def test_bad_options_of_a_request(options: dict[str, float]) -> None:
 def test_bad_options_of_a_batcher(session: Doubling, name: str) -> None:
     with pytest.raises(BadInput, match=f"{name}: expected"):
         Batcher(classifier(session), **{name: -1})  # type: ignore[arg-type]
+
+
+def test_a_path_is_no_classifier() -> None:
+    with pytest.raises(BadInput, match="classifier: expected a Classifier or a Pool"):
+        Batcher(str(TINY))  # type: ignore[arg-type]
 
 
 def test_an_engine_failure_fails_its_batch_and_no_other(session: Doubling) -> None:

@@ -234,6 +234,25 @@ def test_an_image_of_exactly_the_models_size_goes_straight_to_the_engine(monkeyp
         assert classifier.classify(exact) == expected
 
 
+def test_scores_are_of_whatever_is_an_image(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    exact = np.random.default_rng(3).integers(0, 256, (8, 8, 1), np.uint8)
+    image.fromarray(exact[..., 0]).save(tmp_path / "a.png")
+    with edgecnn.load(TINY) as classifier:
+        expected = classifier.scores([exact])
+        for given in (tmp_path / "a.png", image.open(tmp_path / "a.png")):
+            np.testing.assert_array_equal(classifier.scores([given]), expected)
+        np.testing.assert_array_equal(classifier.scores(exact[None]), expected)
+        with pytest.raises(BadInput, match="images: expected several"):
+            classifier.scores(exact)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top", ["3", 1.5, True, 0, None])
+def test_top_is_a_whole_number(top: object) -> None:
+    with edgecnn.load(TINY) as classifier, pytest.raises(BadInput, match="top: expected"):
+        classifier.classify(np.zeros((8, 8), np.uint8), top=top)  # type: ignore[call-overload]
+
+
 def test_top_is_never_more_than_the_classes() -> None:
     with edgecnn.load(TINY) as classifier:
         for top in (1, 2, 3, 4, 1000):

@@ -20,7 +20,7 @@ from edgecnn.cli.output import (
     shown_cells,
     table_width,
 )
-from edgecnn.errors import BadInput, RegressionError
+from edgecnn.errors import BadInput, RegressionError, ResultsError
 from edgecnn.files import replacing
 from edgecnn.report.compare import compare as compare_records
 from edgecnn.report.comparepages import COLUMNS, LEFT, across_hint, junit, markdown, reasons, table_rows
@@ -109,7 +109,9 @@ def compare(
 def _records(path: Path, model: Path | None) -> list[Record]:
     """Return the records of a results file or folder; those of one model file alone where there is one."""
     wanted = None if model is None else load_artifact(model).sha256
-    every = read_all(find_results([path]), on_foreign=lambda error: say(f"passed over: {error.message}"))
+    every = tuple(read_all(find_results([path]), on_foreign=lambda error: say(f"passed over: {error.message}")))
+    if not every:
+        raise ResultsError("has no record", path=str(path), hint=f"edgecnn bench MODEL --output {path}")
     found = [one for one in every if wanted is None or one.record.subject.sha256 == wanted]
     records = [one.record for one in found]
     if note := newer_note(found):

@@ -55,4 +55,4 @@ def _note(calibration: Calibration) -> str:
 
 def _hint(backend: str, threads: int) -> str:
     options = f"{'' if backend == 'cpu' else f' --backend {backend}'} --threads {threads}"
-    return f"{HEAD}: not calibrated; {COMMAND}{options}"
+    return f"{HEAD} is left out, as this machine is not calibrated: {COMMAND}{options}"

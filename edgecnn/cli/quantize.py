@@ -101,6 +101,10 @@ def quantize(
     """
     if output is not None and len(models) > 1:
         raise Contradiction(f"--output names one file, but {len(models)} models were given", "leave --output out")
+    if no_time and options["max_drop"] is not None and precision == "int8":
+        raise Contradiction(
+            "--no-time and --max-drop exclude each other", "the search is for the fastest file: leave one of them out"
+        )
     config = QuantizeConfig(precision=precision, **options)
     sources = _without_quantized(models)
     results: list[QuantizeResult | HalfResult] = []

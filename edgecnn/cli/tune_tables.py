@@ -65,7 +65,7 @@ def title(outcome: Outcome) -> str:
 
 def captions(outcome: Outcome) -> list[str]:
     """Return the lines below a table."""
-    lines = []
+    lines = ["memory: the greatest of the whole process, with interpreter and engine"]
     if any(not point.confirmed for point in shown_points(outcome)):
         lines.append("~ screened with a few runs alone; the others were measured in turn")
     if outcome.accuracy_reason:

@@ -175,6 +175,27 @@ def choose(points: Sequence[Point], budget: Budget, *, prefer: str) -> Point | N
     return min(equal, key=lambda point: _second(point.figures))
 
 
+def passed_over(points: Sequence[Point], budget: Budget, chosen: Point, *, prefer: str) -> Point | None:
+    """Return the best point that holds the budget and is better than the chosen one, but has an invalid measurement.
+
+    Args:
+        points: that were measured; those that were only screened do not count.
+        budget: the limits.
+        chosen: what `choose` gave.
+        prefer: one of `PREFERENCES`.
+    """
+    cost = PREFERENCES[prefer]
+    better = [
+        point
+        for point in points
+        if point.confirmed
+        and point.figures.verdict == "invalid"
+        and not violation(budget, point.figures)
+        and cost(point.figures) < cost(chosen.figures)
+    ]
+    return min(better, key=lambda point: cost(point.figures), default=None)
+
+
 def _second(figures: Figures) -> tuple[float, ...]:
     """Return what orders points that are equal in what is preferred: accuracy, latency, memory, size."""
     return (

@@ -11,7 +11,7 @@ from edgecnn.bench import Progress
 from edgecnn.errors import EdgecnnError, MeasurementError, MissingDependency, UnavailableError
 from edgecnn.specs import Artifact
 from edgecnn.tune.candidates import Candidate, FileForm, LeftOut
-from edgecnn.tune.choice import Point, pareto_front
+from edgecnn.tune.choice import Point, pareto_front, passed_over
 from edgecnn.tune.explain import Unreachable, explain
 from edgecnn.tune.files import REFERENCE_BACKEND, Files
 from edgecnn.tune.measuring import Measure, measuring
@@ -246,7 +246,7 @@ def _outcome(
         rungs=tuple((len(rung.arms), rung.resource) for rung in halved.rungs) if halved else (),
         front=pareto_front(points, macs=prefer == "macs"),
         chosen=chosen,
-        why=_why(task, prefer, chosen) if chosen else "",
+        why=_why(task, prefer, chosen, points) if chosen else "",
         unreachable=explain(points, task.budget) if chosen is None and points else None,
         accuracy_reason=no_accuracy,
         energy_reason=no_energy,
@@ -255,7 +255,7 @@ def _outcome(
     )
 
 
-def _why(task: Task, prefer: str, chosen: Point) -> str:
+def _why(task: Task, prefer: str, chosen: Point, points: Sequence[Point]) -> str:
     best = {
         "latency": "the fastest",
         "throughput": "the most images per second",
@@ -266,5 +266,9 @@ def _why(task: Task, prefer: str, chosen: Point) -> str:
         "macs": "the largest network",
     }[prefer]
     held = "of those that hold the budget" if task.budget.limits else "of all, no budget was given"
-    doubt = "; its measurement is invalid" if chosen.figures.verdict == "invalid" else ""
-    return f"{best} {held}{doubt}"
+    if chosen.figures.verdict == "invalid":
+        return f"{best} {held}; its measurement is invalid"
+    better = passed_over(points, task.budget, chosen, prefer=prefer)
+    if better is None:
+        return f"{best} {held}"
+    return f"{best} {held} with a measurement that is not invalid; {better.candidate.text} came out better, and its is"

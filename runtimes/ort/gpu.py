@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.errors import BadInput, MissingDependency, RuntimeUnavailable, first_line
-from edgecnn.runtimes.nvidia.cudart import NO_DRIVER_FIX, CudaDevice, probe
+from edgecnn.runtimes.nvidia.cudart import NO_DRIVER, NO_DRIVER_FIX, CudaDevice, probe
 from edgecnn.runtimes.nvidia.elf import gpu_architectures, needed_libraries, runs_on
 from edgecnn.runtimes.nvidia.sharedlibs import Load, MissingLibrary, load_libraries
 from edgecnn.runtimes.ort.installed import engine_distributions
@@ -42,6 +42,7 @@ _WHEELS = {
     "libnvonnxparser": ("tensorrt-cu12>=10.3,<11", "tensorrt-cu13>=10.14,<11"),
 }
 _DRIVER = "libcuda.so"
+_DRIVER_LIBRARY = "libcuda.so.1"
 
 # The engine's words for a provider that fails while a session is created: the file is not at fault.
 _PROVIDER_FAILED = re.compile(
@@ -77,21 +78,24 @@ def check_gpu(
     try:
         libraries = [provider_library(engine, one) for one in providers]
     except RuntimeUnavailable as error:
-        raise _with_driver(error, cudart, ordinal, backend) from None
+        raise _with_driver(error, cudart, ordinal, backend, load) from None
     check_libraries(libraries, load=load)
     device = probe(cudart, ordinal, extra="cuda", purpose=f"backend {backend}")
     check_architecture(libraries[0], device)
     return engine, device
 
 
-def _with_driver(error: RuntimeUnavailable, cudart: Any, ordinal: int, backend: str) -> RuntimeUnavailable:
+def _with_driver(error: RuntimeUnavailable, cudart: Any, ordinal: int, backend: str, load: Load) -> RuntimeUnavailable:
     """Return what is wrong, the GPU first: another package is of no use without one, and would cost the present one."""
     try:
         probe(cudart, ordinal, extra="cuda", purpose=f"backend {backend}")
     except RuntimeUnavailable as missing:
         return RuntimeUnavailable(f"{missing.message}; {error.message}", f"{missing.hint}; then: {error.hint}")
     except MissingDependency:
-        pass  # nothing that could ask for a GPU
+        try:  # nothing that could ask for a GPU, but perhaps for its driver
+            load(_DRIVER_LIBRARY)
+        except OSError:
+            return RuntimeUnavailable(f"{NO_DRIVER}; {error.message}", f"{NO_DRIVER_FIX}; then: {error.hint}")
     return error
 
 

@@ -102,6 +102,15 @@ def test_folders_and_foreign_lines(run_edgecnn: Run, files: Path) -> None:
     assert done.stderr == "passed over: new/pi/r.jsonl, line 3: not JSON: Expecting value: line 1 column 1 (char 0)\n"
 
 
+def test_files_without_a_record_are_no_results(run_edgecnn: Run, files: Path) -> None:
+    (files / "notes.txt").write_text("hello\n")
+    (files / "empty.jsonl").touch()
+    for pair in (("notes.txt", "old.jsonl"), ("old.jsonl", "empty.jsonl")):
+        done = run_edgecnn("compare", *pair)
+        assert done.returncode == 8
+        assert "has no record" in done.stderr
+
+
 def test_fields_that_may_differ(run_edgecnn: Run, files: Path) -> None:
     append(files / "other.jsonl", [made_record(runtime_engine_version="9"), made_record(plan_batch=8)])
     plain = run_edgecnn("compare", "old.jsonl", "other.jsonl")

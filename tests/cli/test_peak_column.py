@@ -66,7 +66,9 @@ def test_each_precision_is_held_against_its_own_peak(tmp_path: Path) -> None:
 def test_without_a_calibration_there_is_one_hint_and_no_column(tmp_path: Path) -> None:
     found = peak_column([here(), here()], folder=tmp_path)
     assert found.cells == ()
-    assert found.notes == ("% of peak: not calibrated; edgecnn devices calibrate --threads 2",)
+    assert found.notes == (
+        "% of peak is left out, as this machine is not calibrated: edgecnn devices calibrate --threads 2",
+    )
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,12 @@ def test_both_files_are_timed_unless_told_not_to(run_edgecnn: Run, tiny: Path) -
     assert "the time of fp32" not in untimed.stderr
 
 
+def test_a_search_for_the_fastest_file_is_timed(run_edgecnn: Run, tiny: Path) -> None:
+    done = run_edgecnn("quantize", "tiny.onnx", "--max-drop", "1", "--no-time")
+    assert done.returncode == 2
+    assert "--no-time and --max-drop exclude each other" in done.stderr
+
+
 def load_nodes(path: Path) -> list[str]:
     import onnx
 

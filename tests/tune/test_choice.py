@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgecnn.testing.tuning import made_figures, made_point
 from edgecnn.tune.budget import AXES, Budget, parse_budget
-from edgecnn.tune.choice import PREFERENCES, STEP, choose, excess, pareto_front, ranking, violation
+from edgecnn.tune.choice import PREFERENCES, STEP, choose, excess, pareto_front, passed_over, ranking, violation
 from edgecnn.tune.explain import explain
 
 LATENCY, MEMORY, _, DROP, _, THROUGHPUT = AXES
@@ -113,3 +113,15 @@ def test_the_chosen_one_is_the_fastest_within_noise(rows: list[tuple[float, floa
 def test_every_preference_orders_figures_that_lack_something(prefer: str) -> None:
     bare = made_point(1e6, memory_bytes=None, accuracy=None, drop_points=None, macs=None)
     assert choose([bare], Budget(), prefer=prefer) is bare
+
+
+def test_what_was_better_but_invalid_is_named() -> None:
+    fast = made_point(1e6, name="fast", verdict="invalid")
+    slow = made_point(2e6, name="slow", verdict="suspect")
+    for points in ([fast, slow], [slow, fast]):
+        assert choose(points, Budget(), prefer="latency") is slow
+        assert passed_over(points, Budget(), slow, prefer="latency") is fast
+        assert passed_over(points, parse_budget("latency=0.9ms"), slow, prefer="latency") is None
+    screened = replace(fast, confirmed=False)
+    assert passed_over([screened, slow], Budget(), slow, prefer="latency") is None
+    assert passed_over([slow, made_point(3e6, verdict="invalid")], Budget(), slow, prefer="latency") is None

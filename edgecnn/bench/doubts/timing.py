@@ -61,14 +61,15 @@ def too_few_samples(evidence: Evidence) -> Iterator[Reason]:
     # The offline scenario has one query; how many samples are in it is said by its figures.
     if latency.n >= max(plan.min_runs, MIN_SAMPLES) or plan.scenario == "offline":
         return
-    seconds = seconds_for_runs(plan, latency.median)
+    limit = plan.max_seconds if plan.scenario is None else plan.min_seconds
+    # Runs that other programs held up count: the median alone would promise too much.
+    seconds = seconds_for_runs(plan, max(latency.median, limit * 1e9 / latency.n))
     if latency.n >= plan.min_runs:
         advice = f"plan at least {MIN_SAMPLES} runs"
     elif plan.sustain_seconds is not None:
         advice = f"measure longer: --sustain {seconds}s"
     else:
         advice = f"measure longer: --seconds {seconds}"
-    limit = plan.max_seconds if plan.scenario is None else plan.min_seconds
     yield Reason(
         code="too_few_samples",
         severity="invalid" if latency.n < MIN_SAMPLES else "suspect",

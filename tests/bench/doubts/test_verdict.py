@@ -79,6 +79,14 @@ def test_an_invalid_reason_comes_first_and_decides() -> None:
     assert [reason.code for reason in quality.reasons] == ["too_few_samples", "load"]
 
 
+def test_longer_sampling_is_advised_that_is_long_enough() -> None:
+    """28 runs took 10 seconds, more than their median says: as many seconds as the least limit has would change nothing."""
+    plan = replace(make_plan(), min_runs=30, min_seconds=0.5, max_seconds=10.0)
+    evidence = replace(_evidence(np.full(28, 66e6)), plan=plan)
+    reason = next(one for one in judge(evidence).reasons if one.code == "too_few_samples")
+    assert reason.advice == "measure longer: --seconds 3"
+
+
 def test_emulated() -> None:
     reason = _only(replace(_evidence(), emulated=True))
     assert (reason.code, reason.severity) == ("emulated", "invalid")

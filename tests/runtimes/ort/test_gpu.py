@@ -90,6 +90,20 @@ def test_without_a_gpu_that_is_said_before_another_package_is_advised(engine: Fa
     assert "; then: pip uninstall" in caught.value.hint
 
 
+def test_without_a_driver_that_comes_first_also_where_cuda_cannot_be_asked(
+    engine: FakeOrt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine._providers = ["CPUExecutionProvider"]
+    for name in ("cuda", "cuda.bindings", "cuda.bindings.runtime"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where there is no such package
+    with pytest.raises(RuntimeUnavailable, match=r"^no NVIDIA driver.*has no CUDAExecutionProvider") as caught:
+        check_gpu(CUDA, backend="cuda", load=loader("libcuda.so.1"))
+    assert caught.value.hint.startswith("install the NVIDIA driver")
+    with pytest.raises(RuntimeUnavailable, match="has no CUDAExecutionProvider") as caught:
+        check_gpu(CUDA, backend="cuda", load=loader())
+    assert caught.value.hint.startswith("pip uninstall")
+
+
 def test_a_provider_without_its_library(engine: FakeOrt, tmp_path: Path) -> None:
     (tmp_path / "capi" / "libonnxruntime_providers_tensorrt.so").unlink()
     with pytest.raises(RuntimeUnavailable, match="has no TensorrtExecutionProvider"):
