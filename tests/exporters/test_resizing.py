@@ -309,7 +309,7 @@ def test_the_verbs_take_it(tiny: Path, image_file: Path, run_edgecnn: Run, tmp_p
         done = run_edgecnn("verify", str(image_file), "--against", str(tiny), *more, "--json")
         assert done.returncode == 0, done.stderr
         (parity,) = [one["parity"] for one in json.loads(done.stdout)]
-        assert parity["tolerance"] == (1e-2 if more else 1e-4)
+        assert parity["tolerance"] == 1e-2
         assert parity["difference"]["agreement"] == 1
     done = run_edgecnn("bench", str(image_file), "--seconds", "0.05", "--runs", "5")
     assert done.returncode == 0, done.stderr
