@@ -271,4 +271,4 @@ def _why(task: Task, prefer: str, chosen: Point, points: Sequence[Point]) -> str
     better = passed_over(points, task.budget, chosen, prefer=prefer)
     if better is None:
         return f"{best} {held}"
-    return f"{best} {held} with a measurement that is not invalid; {better.candidate.text} came out better, and its is"
+    return f"{best} {held} and whose measurement is not invalid; that of {better.candidate.text} came out better and is invalid"
